@@ -1,0 +1,243 @@
+package entityevent
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"time"
+)
+
+// Log is the append-only log of one store and its only way in.
+type Log interface {
+	// Apply commits c as one unit and answers per change, in order. It may share its transaction with
+	// other calls; it returns only after the commit is durable (it survives a power cut), and only then
+	// is anybody woken. Events become visible in sequence order.
+	//
+	// A change whose precondition fails has its own error in its Outcome, makes no event, and leaves
+	// the rest of the commit alone. Any other error is the whole commit's: nothing of it is stored.
+	// When ctx ends while the commit is under way Apply still waits for its outcome: it never returns
+	// an error for something that was committed.
+	Apply(ctx context.Context, c Commit) ([]Outcome, error)
+	// Events returns the events that v may see and q asks for, and how far it looked. The work of one
+	// call is bounded whatever the size of the log: a page may be empty though more follows.
+	Events(ctx context.Context, v View, q EventQuery) (Page, error)
+	// Wait blocks until an event that v may see exists after the position, or ctx ends; then it
+	// returns ctx's cause.
+	Wait(ctx context.Context, v View, after Sequence) error
+}
+
+// Records reads the current records.
+type Records interface {
+	// Read yields what q asks for and v may see, in ascending order of the key's bytes; gone records
+	// are left out unless q wants them. It ends at the first error, which it yields. No transaction
+	// stays open while the caller holds a record. Records are the caller's to keep.
+	Read(ctx context.Context, v View, q Query) iter.Seq2[Record, error]
+	// Count returns how many records Read would yield without a limit.
+	Count(ctx context.Context, v View, q Query) (int64, error)
+}
+
+// Docs reads the small documents that producer and consumer keep beside the log: subscriptions,
+// tokens, checkpoints. They are written by Apply (Commit.Docs) and Receive (Delivery.Docs).
+type Docs interface {
+	// Get returns the document, with Version 0 and no body when there is none.
+	Get(ctx context.Context, kind, id string) (Doc, error)
+	// List returns the documents of a kind, in order of their id.
+	List(ctx context.Context, kind string) ([]Doc, error)
+}
+
+// Inbox holds what a consumer has received and not yet applied.
+type Inbox interface {
+	// Receive stores a delivery and moves the feed's cursor in one durable transaction: the one method
+	// that moves it. A repeat changes nothing. It returns the position after it. The rules are those of
+	// Delivery.
+	Receive(ctx context.Context, d Delivery) (Position, error)
+	// Position returns where a feed stands.
+	Position(ctx context.Context, feed string) (Position, error)
+	// Take returns the oldest pending items of a feed. It removes nothing: Commit.Done does.
+	Take(ctx context.Context, feed string, limit int) ([]Item, error)
+	// Depth returns how many items are pending.
+	Depth(ctx context.Context, feed string) (int64, error)
+	// Aside returns the records of a feed that were set aside, in order of NextAt and then of their
+	// names; with a due time only those whose NextAt is not after it.
+	Aside(ctx context.Context, feed string, due time.Time, limit int) ([]Setback, error)
+}
+
+// Store is all of it.
+type Store interface {
+	Log
+	Records
+	Docs
+	Inbox
+	// LogID returns the name of the log.
+	LogID() LogID
+	// Close releases the store. Calls under way end first.
+	Close() error
+}
+
+// Commit is one unit of writing, as data, so that a store can put many into one transaction.
+type Commit struct {
+	Feed    string   // whose records change
+	Changes []Change // applied in order
+	// Done are the inbox items that these changes settle. An item is kept if a change of its record in
+	// this commit was refused. Unless Aside names it again, a settled record is no longer set aside.
+	Done  []Item
+	Aside []Setback // put or replaced, at most one per record
+	Docs  []Doc     // compare-and-set: one whose version differs fails the whole commit with ErrConflict
+}
+
+// Op is what a change does to a record.
+type Op uint8
+
+const (
+	Put    Op = iota // the body replaces the record
+	Merge            // the body's members replace those of the record, at the top level; ErrAbsent without a record
+	Remove           // the record becomes gone; of an absent one, nothing changes
+)
+
+// Change changes one record. A change that leaves the content equal makes no event: equal is the same
+// Hash. Its preconditions are evaluated inside the writer's transaction, and all of them must hold.
+type Change struct {
+	Ref
+	Op   Op
+	Body json.RawMessage // one JSON object; annotations are dropped; nil for Remove
+	// Only makes the change depend on the record's existence: ErrExists or ErrAbsent.
+	Only Existence
+	// IfHash is an If-Match: the record exists and has this hash, or ErrConflict. Zero: no condition.
+	IfHash Hash
+	// UnchangedSince is the local head that was noted before the content was asked for: the record's
+	// version is not above it, or ErrConflict. nil: no condition.
+	UnchangedSince *Sequence
+	// Pass marks the record as seen by this pass of a load. 0: leaves the mark as it is.
+	Pass int64
+}
+
+// Existence is a precondition on whether a record is there.
+type Existence uint8
+
+const (
+	Any     Existence = iota // no condition
+	New                      // ErrExists if the record exists and is not gone
+	Present                  // ErrAbsent if there is no such record or it is gone
+)
+
+// Outcome is what became of one change.
+type Outcome struct {
+	Sequence Sequence // of its event; 0: nothing changed
+	Hash     Hash     // of the record after it; zero: gone or absent
+	Before   Hash     // of the record before it; zero: there was none
+	Err      error    // ErrConflict, ErrAbsent, ErrExists or ErrInvalid, wrapped: the change was refused
+}
+
+// EventQuery asks for a page of events.
+type EventQuery struct {
+	After     Sequence // only events above it
+	Before    Sequence // only events below it; 0: no bound
+	Resources []string // only events of these; empty: of all
+	Order     Order
+	Limit     int // events at most; Default 100
+}
+
+// Order is the direction of a page of events.
+type Order uint8
+
+const (
+	OldestFirst Order = iota
+	NewestFirst
+)
+
+// Page is a run of events, read in one snapshot.
+type Page struct {
+	Events []Event
+	// Through says how far the page looked, oldest first: it holds every event in (After, Through] that
+	// the query asks for. It is the last event's sequence if more may follow, else the head.
+	Through Sequence
+	More    bool     // more may follow Through (oldest first) or the last event (newest first)
+	Head    Sequence // the newest sequence given out, in this snapshot, to anyone
+	Log     LogID
+}
+
+// Query asks for records of one resource.
+type Query struct {
+	Resource string
+	Keys     []string // only these; empty: all
+	After    string   // only keys above it, by their bytes
+	Limit    int      // at most so many; 0: no limit
+	Gone     bool     // yields the marks of gone records too
+}
+
+// Doc is a small JSON document. To write one, give it the Version that was read, 0 for a new one; nil
+// Body removes it. A written document's version is one higher.
+type Doc struct {
+	Kind, ID string
+	Version  int64
+	Body     json.RawMessage
+}
+
+// Item is one received event that waits to be applied.
+type Item struct {
+	Sequence Sequence
+	Ref
+	URL string
+}
+
+// Setback is a record set aside: why, and when it is tried again. The cursor and other records go on.
+type Setback struct {
+	Ref
+	Kind   string    // poison, recheck or held
+	Reason string    // for people; without secrets
+	Tries  int       // so far
+	NextAt time.Time // zero: not by itself
+}
+
+// Delivery is a run of events from a producer, pushed or polled.
+type Delivery struct {
+	Feed string
+	Log  LogID // of the producer; empty if it names none
+
+	// Chained says that Events holds every event in (After, Through] that this feed may see. If Log is
+	// the feed's and After is not above the cursor, the cursor becomes max(cursor, Through); events at
+	// or below the cursor are known and not stored again. If After is above the cursor, the events are
+	// stored, the cursor stays and the feed is marked behind.
+	//
+	// Not Chained (a producer that sends no positions): the events are stored as hints of what to fetch,
+	// the cursor stays and the feed is marked behind, for polling owns the cursor.
+	//
+	// A delivery that names another log than the feed's stores nothing and marks the feed behind: only a
+	// poll can tell which of the two is current.
+	Chained        bool
+	After, Through Sequence
+	Events         []Event
+
+	// Adopt begins a load: the feed follows Log from Through, whatever it followed before, and is not
+	// behind. If the log changed, pending items and what was remembered of the old one are dropped, for
+	// the load reads what they name. Before a feed's first Adopt deliveries are stored and move nothing.
+	Adopt bool
+
+	// Asked and Settle serve producers without a log id, which may publish out of order. With a Settle
+	// above zero an event first seen after Asked−Settle is not settled, and the cursor moves only to the
+	// highest sequence at or below Through before the lowest such event. What was seen above the cursor
+	// is remembered, also from hints, and not stored again. If it was remembered with another record,
+	// Receive returns ErrAnotherLog.
+	Asked  time.Time
+	Settle time.Duration
+
+	// Clears is the Position.Marked that was read before asking, if the producer then had nothing after
+	// Through: the feed is no longer behind unless it was marked again meanwhile.
+	Clears int64
+
+	Docs []Doc // compare-and-set in the same transaction
+}
+
+// Position is where a feed stands.
+type Position struct {
+	Log       LogID
+	Sequence  Sequence // the cursor: every event up to it that the feed may see is in the inbox or applied
+	Started   bool     // a load has begun: the cursor means something
+	Marked    int64    // how often the feed was marked behind
+	Cleared   int64    // the mark up to which it caught up
+	Unsettled bool     // events above the cursor wait to settle: poll again after Settle
+	Stored    int      // how many events of the delivery were new
+}
+
+// Behind says that events are known to be missing: a poll must fetch them.
+func (p Position) Behind() bool { return p.Marked > p.Cleared }
