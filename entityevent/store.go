@@ -88,6 +88,7 @@ type Commit struct {
 // Op is what a change does to a record.
 type Op uint8
 
+// The operations.
 const (
 	Put    Op = iota // the body replaces the record
 	Merge            // the body's members replace those of the record, at the top level; ErrAbsent without a record
@@ -114,6 +115,7 @@ type Change struct {
 // Existence is a precondition on whether a record is there.
 type Existence uint8
 
+// The conditions.
 const (
 	Any     Existence = iota // no condition
 	New                      // ErrExists if the record exists and is not gone
@@ -140,6 +142,7 @@ type EventQuery struct {
 // Order is the direction of a page of events.
 type Order uint8
 
+// The directions.
 const (
 	OldestFirst Order = iota
 	NewestFirst
