@@ -9,8 +9,11 @@ package entityevent
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Sequence is a position in a log: the number of an event (RCP-27, EntityEventSequence). It is
@@ -26,19 +29,58 @@ type LogID string
 
 // Ref names one record: a resource of the Data Dictionary and a key, opaque and case-sensitive.
 type Ref struct {
-	Resource string // at most 255 bytes
-	Key      string // at most 255 bytes
+	Resource string // at most MaxResource characters
+	Key      string // at most MaxKey characters
 }
 
 func (r Ref) String() string { return r.Resource + "('" + r.Key + "')" }
+
+// Validate returns ErrInvalid for a name that no store can keep: one that is empty, too long, not UTF-8,
+// or has a zero character in it.
+func (r Ref) Validate() error {
+	if err := checkName("resource", r.Resource, MaxResource); err != nil {
+		return err
+	}
+	return checkName("key", r.Key, MaxKey)
+}
+
+func checkName(what, name string, most int) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w %s: it is empty", ErrInvalid, what)
+	case len(name) > most && utf8.RuneCountInString(name) > most:
+		return fmt.Errorf("%w %s: it is longer than %d", ErrInvalid, what, most)
+	case !utf8.ValidString(name):
+		return fmt.Errorf("%w %s: it is not UTF-8", ErrInvalid, what)
+	case strings.IndexByte(name, 0) >= 0:
+		return fmt.Errorf("%w %s: it has a zero character", ErrInvalid, what)
+	}
+	return nil
+}
 
 // Event says that a record changed: its content, its visibility, or its existence (RCP-27). It does
 // not say how: whoever reads it fetches the record, and removes it when it is no longer there.
 type Event struct {
 	Sequence Sequence
 	Ref
-	URL string    // ResourceRecordUrl, if a foreign producer sent one, at most 8000 bytes; "" otherwise
+	URL string    // ResourceRecordUrl, if a foreign producer sent one, at most MaxURL characters; "" otherwise
 	At  time.Time // when the event was committed, to the microsecond; zero when it was received from another agent
+}
+
+// Validate returns ErrInvalid for an event that no store can keep.
+func (e Event) Validate() error {
+	if e.Sequence <= 0 {
+		return fmt.Errorf("%w event: sequence %d", ErrInvalid, e.Sequence)
+	}
+	if err := e.Ref.Validate(); err != nil {
+		return fmt.Errorf("event %d: %w", e.Sequence, err)
+	}
+	if e.URL != "" {
+		if err := checkName("ResourceRecordUrl", e.URL, MaxURL); err != nil {
+			return fmt.Errorf("event %d: %w", e.Sequence, err)
+		}
+	}
+	return nil
 }
 
 // Mask says who may see a record or an event: one bit for each access profile.

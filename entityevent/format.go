@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of RCP-27 on the members of an event, in bytes.
+// Limits of RCP-27 on the members of an event, in characters.
 const (
 	MaxResource = 255
 	MaxKey      = 255
@@ -155,6 +155,9 @@ func parseEvent(record []byte) (Event, error) {
 		return Event{}, fmt.Errorf("%w event %d: no ResourceName", ErrInvalid, e.Sequence)
 	case e.Key == "":
 		return Event{}, fmt.Errorf("%w event %d: no ResourceRecordKey", ErrInvalid, e.Sequence)
+	}
+	if err := e.Validate(); err != nil {
+		return Event{}, err
 	}
 	return e, nil
 }

@@ -22,7 +22,7 @@ type Log interface {
 	// call is bounded whatever the size of the log: a page may be empty though more follows.
 	Events(ctx context.Context, v View, q EventQuery) (Page, error)
 	// Wait blocks until an event that v may see exists after the position, or ctx ends; then it
-	// returns ctx's cause.
+	// returns ctx's cause. Closing the store ends it with ErrClosed.
 	Wait(ctx context.Context, v View, after Sequence) error
 }
 
@@ -48,17 +48,18 @@ type Docs interface {
 // Inbox holds what a consumer has received and not yet applied.
 type Inbox interface {
 	// Receive stores a delivery and moves the feed's cursor in one durable transaction: the one method
-	// that moves it. A repeat changes nothing. It returns the position after it. The rules are those of
-	// Delivery.
+	// that moves it. A repeat stores nothing and does not move it. It returns the position after it, also
+	// with ErrAnotherLog. After any other error nothing was written. The rules are those of Delivery.
 	Receive(ctx context.Context, d Delivery) (Position, error)
 	// Position returns where a feed stands.
 	Position(ctx context.Context, feed string) (Position, error)
-	// Take returns the oldest pending items of a feed. It removes nothing: Commit.Done does.
+	// Take returns the oldest pending items of a feed, at most limit; 0: all. It removes nothing:
+	// Commit.Done does.
 	Take(ctx context.Context, feed string, limit int) ([]Item, error)
 	// Depth returns how many items are pending.
 	Depth(ctx context.Context, feed string) (int64, error)
 	// Aside returns the records of a feed that were set aside, in order of NextAt and then of their
-	// names; with a due time only those whose NextAt is not after it.
+	// names, at most limit; 0: all. With a due time only those that have a NextAt not after it.
 	Aside(ctx context.Context, feed string, due time.Time, limit int) ([]Setback, error)
 }
 
@@ -70,7 +71,7 @@ type Store interface {
 	Inbox
 	// LogID returns the name of the log.
 	LogID() LogID
-	// Close releases the store. Calls under way end first.
+	// Close releases the store. Calls under way end first; later ones return ErrClosed.
 	Close() error
 }
 
@@ -79,7 +80,8 @@ type Commit struct {
 	Feed    string   // whose records change
 	Changes []Change // applied in order
 	// Done are the inbox items that these changes settle. An item is kept if a change of its record in
-	// this commit was refused. Unless Aside names it again, a settled record is no longer set aside.
+	// this commit was refused. Unless Aside names it again, a settled record is no longer set aside; an
+	// item of sequence 0 settles a record that was set aside and is not pending.
 	Done  []Item
 	Aside []Setback // put or replaced, at most one per record
 	Docs  []Doc     // compare-and-set: one whose version differs fails the whole commit with ErrConflict
@@ -151,10 +153,12 @@ const (
 // Page is a run of events, read in one snapshot.
 type Page struct {
 	Events []Event
-	// Through says how far the page looked, oldest first: it holds every event in (After, Through] that
-	// the query asks for. It is the last event's sequence if more may follow, else the head.
+	// Through says how far the page looked. Oldest first, the page holds every event in (After, Through]
+	// that the query asks for: it is the last event's sequence if more may follow, or where the page
+	// stopped looking, else the head, but below Before if that is set. Newest first, the page holds
+	// every event in [Through, Before).
 	Through Sequence
-	More    bool     // more may follow Through (oldest first) or the last event (newest first)
+	More    bool     // more may follow beyond Through
 	Head    Sequence // the newest sequence given out, in this snapshot, to anyone
 	Log     LogID
 }
@@ -205,27 +209,33 @@ type Delivery struct {
 	// Not Chained (a producer that sends no positions): the events are stored as hints of what to fetch,
 	// the cursor stays and the feed is marked behind, for polling owns the cursor.
 	//
-	// A delivery that names another log than the feed's stores nothing and marks the feed behind: only a
-	// poll can tell which of the two is current.
+	// Nor is it a chain without a Log when the feed's has a name.
+	//
+	// A delivery that names another log than the feed's stores nothing and marks the feed behind, and
+	// Receive returns ErrAnotherLog: only a poll can tell which of the two is current.
 	Chained        bool
 	After, Through Sequence
 	Events         []Event
 
 	// Adopt begins a load: the feed follows Log from Through, whatever it followed before, and is not
 	// behind. If the log changed, pending items and what was remembered of the old one are dropped, for
-	// the load reads what they name. Before a feed's first Adopt deliveries are stored and move nothing.
+	// the load reads what they name; a log without a name counts as changed. Before a feed's first Adopt
+	// deliveries are stored and move nothing, and stay pending when it comes.
 	Adopt bool
 
 	// Asked and Settle serve producers without a log id, which may publish out of order. With a Settle
 	// above zero an event first seen after Asked−Settle is not settled, and the cursor moves only to the
-	// highest sequence at or below Through before the lowest such event. What was seen above the cursor
-	// is remembered, also from hints, and not stored again. If it was remembered with another record,
-	// Receive returns ErrAnotherLog.
+	// highest event that was seen, at or below Through and below the lowest such event: not to Through
+	// itself, for a number between the two may yet be published. An event is first seen when Receive is
+	// called with it, or at Asked, whichever is later. What was seen above the cursor is remembered, also
+	// from hints, and not stored again. If it was remembered with another record, nothing is stored, the
+	// feed is marked behind, and Receive returns ErrAnotherLog.
 	Asked  time.Time
 	Settle time.Duration
 
 	// Clears is the Position.Marked that was read before asking, if the producer then had nothing after
-	// Through: the feed is no longer behind unless it was marked again meanwhile.
+	// Through: the feed is no longer behind unless it was marked again meanwhile. It counts only for a
+	// chain that is not broken.
 	Clears int64
 
 	Docs []Doc // compare-and-set in the same transaction

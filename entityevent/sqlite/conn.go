@@ -1,0 +1,149 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net/url"
+	"unsafe"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// Every connection says synchronous=FULL, because the driver's default is NORMAL: a commit that was
+// answered must survive a power cut.
+const (
+	pragmas       = "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=10000"
+	writerPragmas = pragmas + "&_txlock=immediate&_cache_size=-16000"
+	readerPragmas = pragmas + "&_query_only=true"
+)
+
+func dsn(path, pragmas string) string {
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + pragmas
+}
+
+// conn is one connection with its prepared statements. It is used by one goroutine at a time. It goes
+// past database/sql, whose pool and conversions cost as much as SQLite does for a row of this size.
+type conn struct {
+	db    *sqlite3.SQLiteConn
+	stmts map[string]*stmt
+}
+
+type stmt struct {
+	execer  driver.StmtExecContext
+	queryer driver.StmtQueryContext
+	closer  io.Closer
+	args    []driver.NamedValue
+	row     []driver.Value
+}
+
+func openConn(path, pragmas string) (*conn, error) {
+	db, err := (&sqlite3.SQLiteDriver{}).Open(dsn(path, pragmas))
+	if err != nil {
+		return nil, err
+	}
+	return &conn{db: db.(*sqlite3.SQLiteConn), stmts: map[string]*stmt{}}, nil
+}
+
+func (c *conn) close() error {
+	var errs []error
+	for _, s := range c.stmts {
+		errs = append(errs, s.closer.Close())
+	}
+	return errors.Join(append(errs, c.db.Close())...)
+}
+
+// inTx says whether a transaction is open: SQLite ends one by itself on errors such as a full disk.
+func (c *conn) inTx() bool { return !c.db.AutoCommit() }
+
+func (c *conn) prepare(query string) (*stmt, error) {
+	if s := c.stmts[query]; s != nil {
+		return s, nil
+	}
+	p, err := c.db.Prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	s := &stmt{
+		execer:  p.(driver.StmtExecContext),
+		queryer: p.(driver.StmtQueryContext),
+		closer:  p,
+		args:    make([]driver.NamedValue, p.NumInput()),
+	}
+	for i := range s.args {
+		s.args[i].Ordinal = i + 1
+	}
+	c.stmts[query] = s
+	return s, nil
+}
+
+// bind returns the arguments in place; they are valid until the statement's next use.
+func (s *stmt) bind(args []any) []driver.NamedValue {
+	if len(args) != len(s.args) {
+		panic("sqlite: wrong number of arguments")
+	}
+	for i, a := range args {
+		s.args[i].Value = a
+	}
+	return s.args
+}
+
+// exec runs a statement without rows and returns how many it changed. Arguments are nil, int64, string
+// or []byte.
+func (c *conn) exec(query string, args ...any) (int64, error) {
+	s, err := c.prepare(query)
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.execer.ExecContext(context.Background(), s.bind(args))
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// query calls each for every row until it returns false. Values are nil, int64, string or []byte, and
+// each's to keep; the row is not. When ctx ends, so does the query.
+func (c *conn) query(ctx context.Context, query string, each func(row []driver.Value) bool, args ...any) (err error) {
+	s, err := c.prepare(query)
+	if err != nil {
+		return err
+	}
+	rows, err := s.queryer.QueryContext(ctx, s.bind(args))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := rows.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	if s.row == nil {
+		s.row = make([]driver.Value, len(rows.Columns()))
+	}
+	for {
+		switch err := rows.Next(s.row); {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+		if !each(s.row) {
+			return nil
+		}
+	}
+}
+
+// one runs a query for at most one row and says whether there was one.
+func (c *conn) one(query string, scan func(row []driver.Value), args ...any) (found bool, err error) {
+	err = c.query(context.Background(), query, func(row []driver.Value) bool {
+		found = true
+		scan(row)
+		return false
+	}, args...)
+	return found, err
+}
+
+// text views a body as a string, so that SQLite stores it as TEXT. Nobody changes a body's bytes.
+func text(body []byte) string { return unsafe.String(unsafe.SliceData(body), len(body)) }

@@ -1,0 +1,228 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/mattn/go-sqlite3"
+
+	"github.com/resosync/resosync/entityevent"
+)
+
+// A transaction takes in no more calls beyond these; a single larger call is still one transaction.
+const (
+	groupRows  = 1000
+	groupBytes = 1 << 20
+)
+
+// writer runs calls on the one connection that writes. Calls that arrive while a transaction is being
+// committed share the next one. There is no goroutine behind it: the first caller leads, which means that
+// it runs a group on behalf of everyone in it, and then hands over to the first one waiting.
+type writer struct {
+	conn     *conn
+	notifier *entityevent.Notifier
+
+	mu      sync.Mutex
+	queue   []*call
+	leading bool // somebody leads, or was told to
+}
+
+// call is one unit that commits wholly or not at all.
+type call struct {
+	run         func(*tx) error
+	rows, bytes int
+
+	turn     chan struct{} // one signal: lead, or answered
+	leads    bool
+	answered bool
+	err      error
+	panicked any
+}
+
+// do runs c in a transaction, shared with other calls, and returns when it is durable or refused. ctx
+// counts while c stands in the queue only: once it is under way do waits for its outcome.
+func (w *writer) do(ctx context.Context, c *call) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	c.turn = make(chan struct{}, 1)
+	w.mu.Lock()
+	w.queue = append(w.queue, c)
+	if !w.leading {
+		w.leading, c.leads = true, true
+		c.turn <- struct{}{}
+	}
+	w.mu.Unlock()
+
+	select {
+	case <-c.turn:
+	case <-ctx.Done():
+		if w.withdraw(c) {
+			return context.Cause(ctx)
+		}
+		<-c.turn
+	}
+	if !c.answered {
+		w.lead()
+	}
+	if c.panicked != nil {
+		panic(c.panicked)
+	}
+	return c.err
+}
+
+// withdraw takes c out of the queue, unless it is under way or leads.
+func (w *writer) withdraw(c *call) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c.leads {
+		return false
+	}
+	for i, q := range w.queue {
+		if q == c {
+			w.queue = append(w.queue[:i], w.queue[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// lead runs the group at the head of the queue, in which the leader's own call comes first, hands over,
+// and answers everybody.
+func (w *writer) lead() {
+	group := w.take()
+	defer func() {
+		w.handOver()
+		for _, c := range group {
+			c.answered = true
+			c.turn <- struct{}{}
+		}
+	}()
+	w.commit(group)
+}
+
+func (w *writer) handOver() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) == 0 {
+		w.queue, w.leading = nil, false
+		return
+	}
+	w.queue[0].leads = true
+	w.queue[0].turn <- struct{}{}
+}
+
+func (w *writer) take() []*call {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, rows, bytes := 0, 0, 0
+	for _, c := range w.queue {
+		rows, bytes = rows+c.rows, bytes+c.bytes
+		if n > 0 && (rows > groupRows || bytes > groupBytes) {
+			break
+		}
+		n++
+	}
+	group := w.queue[:n:n]
+	w.queue = w.queue[n:]
+	return group
+}
+
+// commit runs a group in one transaction and sets every call's outcome. Who waits for events is woken
+// after COMMIT returned, and the callers are answered after that.
+func (w *writer) commit(group []*call) {
+	err := errUnfinished
+	defer func() {
+		if err != nil {
+			w.giveUp(group, err)
+		}
+	}()
+	t := &tx{conn: w.conn}
+	if err = t.begin(); err != nil {
+		return
+	}
+	if err = t.runAll(group); err != nil {
+		return
+	}
+	if _, err = w.conn.exec("COMMIT"); err != nil {
+		return
+	}
+	w.notifier.Publish(t.notices)
+}
+
+var errUnfinished = errors.New("transaction left unfinished")
+
+// giveUp undoes the whole transaction. A call that was refused for a reason of its own keeps it.
+func (w *writer) giveUp(group []*call, err error) {
+	if w.conn.inTx() {
+		if _, rerr := w.conn.exec("ROLLBACK"); rerr != nil {
+			err = errors.Join(err, rerr)
+		}
+	}
+	for _, c := range group {
+		if c.err == nil && c.panicked == nil {
+			c.err = err
+		}
+	}
+}
+
+// runAll runs the calls of a group, each under its own savepoint. It returns an error when the whole
+// transaction is lost.
+func (t *tx) runAll(group []*call) error {
+	if len(group) == 1 {
+		c := group[0]
+		t.try(c)
+		if c.panicked != nil {
+			return errUnfinished
+		}
+		return c.err
+	}
+	for _, c := range group {
+		if _, err := t.exec("SAVEPOINT call"); err != nil {
+			return err
+		}
+		counter, notices := t.counter, len(t.notices)
+		t.try(c)
+		if c.err != nil || c.panicked != nil {
+			if fatal(c.err) || !t.inTx() {
+				return errors.Join(errUnfinished, c.err)
+			}
+			if _, err := t.exec("ROLLBACK TO call"); err != nil {
+				return err
+			}
+			t.counter, t.notices = counter, t.notices[:notices]
+		}
+		if _, err := t.exec("RELEASE call"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// try runs one call. A panic in it becomes its outcome, and goes on in the goroutine of its caller.
+func (t *tx) try(c *call) {
+	defer func() {
+		t.events = t.events[:0]
+		if p := recover(); p != nil {
+			c.panicked = p
+		}
+	}()
+	if c.err = c.run(t); c.err == nil {
+		c.err = t.flush()
+	}
+}
+
+// fatal says whether an error of SQLite leaves nothing of the transaction to trust: all but those which
+// a single statement's values bring about.
+func fatal(err error) bool {
+	var e sqlite3.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case sqlite3.ErrConstraint, sqlite3.ErrTooBig, sqlite3.ErrMismatch, sqlite3.ErrError:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,177 @@
+// Package sqlite is the embedded store: one SQLite file that holds the records, the log of their changes,
+// the inbox of what was received, and small documents.
+//
+// It promises what entityevent.Store does. An answered write survives kill -9 and a power cut: WAL with
+// synchronous=FULL on every connection. Numbers come from a counter row that is raised in the transaction
+// of the events that carry them, so that they become visible in order. There is one writer; concurrent
+// calls share its transactions. Reads take a connection of a pool for one bounded look each, and block
+// nobody. The store starts no goroutines.
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"github.com/resosync/resosync/entityevent"
+)
+
+// Options are how a store is opened. The zero Options are good.
+type Options struct {
+	// ReadConns is how many reads run at once. Default 4.
+	ReadConns int
+	// Volatile names, for each resource, top-level members whose change alone makes no event (rotating
+	// signed URLs).
+	Volatile map[string][]string
+	// Logger hears what does not fail a call. Default: nobody.
+	Logger *slog.Logger
+}
+
+// Store is a store in one file. Its methods may be called from many goroutines.
+type Store struct {
+	path     string
+	log      entityevent.LogID
+	opened   int64 // the counter when it was opened
+	volatile map[string][]string
+	logger   *slog.Logger
+	notifier entityevent.Notifier
+	writer   writer
+	readers  chan *conn // nil: not yet opened
+
+	life   sync.RWMutex // read-locked during every call
+	closed bool
+}
+
+var _ entityevent.Store = (*Store)(nil)
+
+// Open opens the file at path and makes it, with mode 0600, if there is none; its folder must exist. It
+// brings an older schema up to date and refuses a newer one. Only one process may have a file open; the
+// caller sees to that.
+func Open(ctx context.Context, path string, o Options) (*Store, error) {
+	s, err := open(ctx, path, o)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, path string, o Options) (*Store, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, path); err != nil {
+		return nil, err
+	}
+	if o.ReadConns <= 0 {
+		o.ReadConns = 4
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	c, err := openConn(path, writerPragmas)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		path: path, volatile: o.Volatile, logger: o.Logger,
+		readers: make(chan *conn, o.ReadConns),
+	}
+	s.writer = writer{conn: c, notifier: &s.notifier}
+	found, err := c.one(`SELECT log, counter FROM meta`, func(row []driver.Value) {
+		s.log, s.opened = entityevent.LogID(str(row[0])), integer(row[1])
+	})
+	if err == nil && !found {
+		err = errors.New("its meta row is missing")
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	for range o.ReadConns {
+		s.readers <- nil
+	}
+	return s, nil
+}
+
+// LogID implements entityevent.Store.
+func (s *Store) LogID() entityevent.LogID { return s.log }
+
+// Close implements entityevent.Store. Waits end with entityevent.ErrClosed, as does every later call.
+func (s *Store) Close() error {
+	s.notifier.Close()
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	var errs []error
+	for range cap(s.readers) {
+		if c := <-s.readers; c != nil {
+			errs = append(errs, c.close())
+		}
+	}
+	// The readers are closed first, for the checkpoint to reach the end of the WAL and empty it.
+	c := s.writer.conn
+	if err := c.query(context.Background(), `PRAGMA wal_checkpoint(TRUNCATE)`, func([]driver.Value) bool { return true }); err != nil {
+		s.logger.Warn("checkpoint at close failed", "path", s.path, "err", err)
+	}
+	if err := errors.Join(append(errs, c.close())...); err != nil {
+		return fmt.Errorf("close store %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// write runs c in the writer's next transaction.
+func (s *Store) write(ctx context.Context, c *call) error {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return entityevent.ErrClosed
+	}
+	return s.writer.do(ctx, c)
+}
+
+// read runs look on a connection of the pool, which it waits for.
+func (s *Store) read(ctx context.Context, look func(*conn) error) (err error) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return entityevent.ErrClosed
+	}
+	var c *conn
+	select {
+	case c = <-s.readers:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { s.readers <- c }()
+	if c == nil {
+		if c, err = openConn(s.path, readerPragmas); err != nil {
+			return err
+		}
+	}
+	return look(c)
+}
+
+// snapshot runs look in one read transaction. look must be short: what it reads cannot be checkpointed.
+func (s *Store) snapshot(ctx context.Context, look func(*conn) error) error {
+	return s.read(ctx, func(c *conn) (err error) {
+		if _, err = c.exec("BEGIN"); err != nil {
+			return err
+		}
+		defer func() {
+			if _, cerr := c.exec("ROLLBACK"); err == nil {
+				err = cerr
+			}
+		}()
+		return look(c)
+	})
+}
