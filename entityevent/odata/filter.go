@@ -153,8 +153,8 @@ func In(field string, keys []string, quoted bool) string {
 	return b.String()
 }
 
-// Or returns what In returns as comparisons, for servers that do not know the operator in.
-func Or(field string, keys []string, quoted bool) string {
+// AnyOf returns what In returns as comparisons, for servers that do not know the operator in.
+func AnyOf(field string, keys []string, quoted bool) string {
 	var b strings.Builder
 	for i, key := range keys {
 		if i > 0 {

@@ -116,7 +116,7 @@ func checkRefusal(t *testing.T, text, want string, status int) {
 
 func TestBuiltFiltersReadBack(t *testing.T) {
 	keys := []string{"O'Neil", "007", "a b", "x/y", "100%", "#1", "ключ", "A", "a", "", "','"}
-	for _, text := range []string{odata.In("K", keys, true), odata.Or("K", keys, true)} {
+	for _, text := range []string{odata.In("K", keys, true), odata.AnyOf("K", keys, true)} {
 		e, err := odata.ParseFilter(text)
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
