@@ -1,0 +1,345 @@
+package consumer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/retry"
+)
+
+const (
+	takeItems    = 1000    // inbox items in one round
+	takeMost     = 20_000  // when those before them do not get through
+	commitRows   = 1000    // changes in one commit
+	commitBytes  = 1 << 20 // and their size
+	retryAside   = 200     // records set aside that one round tries again
+	lookForAside = 15 * time.Second
+)
+
+// Kinds of setbacks.
+const (
+	poison  = "poison"  // an answer that cannot be applied, or no answer for this record
+	recheck = "recheck" // a second look, by itself
+)
+
+var (
+	applyBackoff  = retry.Backoff{Min: time.Second, Max: 15 * time.Minute}
+	poisonBackoff = retry.Backoff{Min: time.Minute, Max: 6 * time.Hour}
+)
+
+// Apply brings the replica up to date with the inbox until ctx ends, which is no error. An event leaves
+// the inbox in the transaction that writes its record. It may run while Follow loads.
+func (f *Feed) Apply(ctx context.Context) error {
+	if err := f.Check(); err != nil {
+		return err
+	}
+	limit := takeItems
+	for ctx.Err() == nil {
+		settled, err := f.applyRound(ctx, limit)
+		if ctx.Err() != nil {
+			break
+		}
+		failures := f.state.applied(f.Logger, settled, err)
+		switch {
+		case err != nil:
+			// What does not get through must not hide the items behind it.
+			limit = min(2*limit, takeMost)
+			f.rest(ctx, applyBackoff.Delay(failures))
+		case settled == 0:
+			limit = takeItems
+			f.idle(ctx)
+		}
+	}
+	return nil
+}
+
+// rest waits after a failure.
+func (f *Feed) rest(ctx context.Context, d time.Duration) {
+	// The cause of an ended ctx is for the caller's loop to see.
+	_ = retry.Sleep(ctx, d)
+}
+
+// idle waits until something is received, or what was set aside may be due.
+func (f *Feed) idle(ctx context.Context) {
+	t := time.NewTimer(lookForAside)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-f.apply:
+	case <-t.C:
+	}
+}
+
+// applyRound takes what is pending and due, and brings those records up to date. It returns how many
+// records it settled, and the failure that kept it from the rest.
+func (f *Feed) applyRound(ctx context.Context, limit int) (settled int, err error) {
+	select {
+	case f.applying <- struct{}{}:
+		defer func() { <-f.applying }()
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	start := time.Now()
+	position, err := f.Store.Position(ctx, f.Name)
+	if err != nil {
+		return 0, err
+	}
+	items, err := f.Store.Take(ctx, f.Name, limit)
+	if err != nil {
+		return 0, err
+	}
+	due, err := f.Store.Aside(ctx, f.Name, start, retryAside)
+	if err != nil || len(items)+len(due) == 0 {
+		return 0, err
+	}
+	r := &round{fetcher: fetcher{Feed: f}, lagging: position.Log == ""}
+	defer r.close()
+	tasks := r.plan(items, due)
+	err = r.run(ctx, tasks)
+	f.state.rate(len(items), time.Since(start))
+	return r.settled, err
+}
+
+// round is one pass of the applier over what it took.
+type round struct {
+	fetcher
+	lagging bool // the producer's answers may be older than its events: it sends no log id
+
+	ignored []entityevent.Item // of resources that the feed does not copy
+	ready   []*task            // judged, not yet committed
+	size    int
+	gone    []*task // to remove, at the end
+	failed  []*task // not judged
+	settled int
+}
+
+// plan keeps the last event of each record, parents first.
+func (r *round) plan(items []entityevent.Item, due []entityevent.Setback) []*task {
+	at := make(map[entityevent.Ref]*task, len(items)+len(due))
+	var tasks []*task
+	of := func(ref entityevent.Ref) *task {
+		t := at[ref]
+		if t == nil {
+			t = &task{Ref: ref}
+			at[ref] = t
+			tasks = append(tasks, t)
+		}
+		return t
+	}
+	for _, i := range items {
+		if !r.wanted[i.Resource] {
+			r.ignored = append(r.ignored, i)
+			continue
+		}
+		t := of(i.Ref)
+		t.items = append(t.items, i)
+	}
+	for _, s := range due {
+		of(s.Ref).was = s
+	}
+	slices.SortStableFunc(tasks, func(a, b *task) int {
+		return cmp.Or(cmp.Compare(rank(a.Resource), rank(b.Resource)), cmp.Compare(a.Resource, b.Resource))
+	})
+	return tasks
+}
+
+func (r *round) run(ctx context.Context, tasks []*task) error {
+	if len(r.ignored) > 0 {
+		if _, err := r.Store.Apply(ctx, entityevent.Commit{Feed: r.Name, Done: r.ignored}); err != nil {
+			return err
+		}
+		r.settled += len(r.ignored)
+	}
+	var failure error
+	for len(tasks) > 0 && failure == nil {
+		var chunk []*task
+		chunk, tasks = r.cut(tasks)
+		failure = r.fetch(ctx, chunk)
+		for _, t := range chunk {
+			switch t.verdict {
+			case absent:
+				r.gone = append(r.gone, t)
+			case unjudged:
+				if t.err != nil {
+					r.failed = append(r.failed, t)
+				}
+			default:
+				r.ready = append(r.ready, t)
+				r.size += len(t.body)
+			}
+		}
+		if len(r.ready)+r.KeyBatch > commitRows || r.size > commitBytes {
+			if err := r.commit(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err := r.commit(ctx); err != nil {
+		return err
+	}
+	slices.Reverse(r.gone) // children first
+	r.ready, r.gone = r.gone, nil
+	if err := r.commit(ctx); err != nil {
+		return err
+	}
+	if failure == nil && len(r.failed) > 0 {
+		failure = r.setAside(ctx)
+	}
+	return failure
+}
+
+// setAside puts away what could not be judged, if the producer answers other requests: then the fault is
+// of these records, and they must not hold up others. If it answers none, everything stays.
+func (r *round) setAside(ctx context.Context) error {
+	first := r.failed[0]
+	reason := fmt.Errorf("fetch %s: %w", first.Resource, first.err)
+	if !r.alive {
+		return reason
+	}
+	c := entityevent.Commit{Feed: r.Name}
+	for _, t := range r.failed {
+		c.Done = append(c.Done, t.settles()...)
+		c.Aside = append(c.Aside, t.poisoned(t.err))
+	}
+	if _, err := r.Store.Apply(ctx, c); err != nil {
+		return err
+	}
+	r.Logger.Warn("records set aside", "count", len(r.failed), "err", reason)
+	r.settled += len(r.failed)
+	return nil
+}
+
+// settles returns what a commit must name as done for the task: its events, or the setback that it was.
+func (t *task) settles() []entityevent.Item {
+	if len(t.items) == 0 {
+		return []entityevent.Item{{Ref: t.Ref}}
+	}
+	return t.items
+}
+
+func (t *task) poisoned(err error) entityevent.Setback {
+	tries := 1
+	if t.was.Kind == poison {
+		tries = t.was.Tries + 1
+	}
+	return entityevent.Setback{Ref: t.Ref, Kind: poison, Reason: err.Error(), Tries: tries,
+		NextAt: time.Now().Add(poisonBackoff.Delay(tries))}
+}
+
+// commit writes what is ready in one transaction with the end of its events.
+func (r *round) commit(ctx context.Context) error {
+	tasks := r.ready
+	r.ready, r.size = nil, 0
+	defer r.close()
+	if len(tasks) == 0 {
+		return nil
+	}
+	c := entityevent.Commit{Feed: r.Name}
+	var second map[entityevent.Ref]entityevent.Setback
+	if r.lagging {
+		var err error
+		if second, err = r.doubt(ctx, tasks); err != nil {
+			return err
+		}
+	}
+	var owners []*task
+	for _, t := range tasks {
+		c.Done = append(c.Done, t.settles()...)
+		s, doubtful := second[t.Ref]
+		switch {
+		case t.verdict == wrong:
+			c.Aside = append(c.Aside, t.poisoned(t.err))
+			continue
+		case doubtful:
+			c.Aside = append(c.Aside, s)
+			continue
+		}
+		change := entityevent.Change{Ref: t.Ref, Op: entityevent.Put, Body: t.body, UnchangedSince: &t.since}
+		if t.verdict == absent {
+			change.Op, change.Body = entityevent.Remove, nil
+		}
+		c.Changes = append(c.Changes, change)
+		owners = append(owners, t)
+	}
+	outcomes, err := r.touched.apply(ctx, r.Store, c)
+	if err != nil {
+		return err
+	}
+	r.settled += len(tasks)
+	var invalid entityevent.Commit
+	for i, o := range outcomes {
+		if errors.Is(o.Err, entityevent.ErrInvalid) {
+			invalid.Done = append(invalid.Done, owners[i].settles()...)
+			invalid.Aside = append(invalid.Aside, owners[i].poisoned(o.Err))
+		}
+	}
+	if len(invalid.Aside) > 0 {
+		invalid.Feed = r.Name
+		_, err = r.Store.Apply(ctx, invalid)
+	}
+	return err
+}
+
+// touched tells a load which records the applier wrote while a page was under way. UnchangedSince alone
+// does not: a record that went from A to B and back to A makes no event here, and the B of an older page
+// would stay.
+type touched struct {
+	mu    sync.RWMutex
+	pages map[*mark]bool
+}
+
+// mark is what was touched since a page was asked for.
+type mark map[entityevent.Ref]bool
+
+func (t *touched) watch() *mark {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pages == nil {
+		t.pages = map[*mark]bool{}
+	}
+	m := &mark{}
+	t.pages[m] = true
+	return m
+}
+
+func (t *touched) forget(m *mark) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.pages, m)
+}
+
+// apply commits for the applier.
+func (t *touched) apply(ctx context.Context, s Store, c entityevent.Commit) ([]entityevent.Outcome, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for m := range t.pages {
+		for _, change := range c.Changes {
+			(*m)[change.Ref] = true
+		}
+	}
+	return s.Apply(ctx, c)
+}
+
+// load commits for a load, without what the applier touched since the page was asked for. It returns the
+// changes that it made, in the order of their outcomes.
+func (t *touched) load(ctx context.Context, s Store, m *mark, c entityevent.Commit) ([]entityevent.Change, []entityevent.Outcome, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if len(*m) > 0 {
+		kept := c.Changes[:0]
+		for _, change := range c.Changes {
+			if !(*m)[change.Ref] {
+				kept = append(kept, change)
+			}
+		}
+		c.Changes = kept
+	}
+	outcomes, err := s.Apply(ctx, c)
+	return c.Changes, outcomes, err
+}

@@ -1,0 +1,228 @@
+package consumer
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+	"golang.org/x/time/rate"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/retry"
+)
+
+// errUnexpected: an answer that is not what was asked for, as an HTML page of something in between. It
+// says nothing about any record.
+var errUnexpected = errors.New("unexpected content")
+
+// refusal is an answer that is not a success.
+type refusal struct {
+	Status int
+	// Proper says that the body is an error as the producer itself writes it, in JSON. Anybody on the
+	// way may answer anything else.
+	Proper bool
+}
+
+func (r *refusal) Error() string {
+	by := "the producer answered"
+	if !r.Proper {
+		by = "something on the way to the producer, or a wrong url, answered"
+	}
+	return fmt.Sprintf("%s %d %s", by, r.Status, http.StatusText(r.Status))
+}
+
+// refused says whether err is a refusal with one of the statuses.
+func refused(err error, statuses ...int) bool {
+	var r *refusal
+	if !errors.As(err, &r) {
+		return false
+	}
+	for _, s := range statuses {
+		if r.Status == s {
+			return true
+		}
+	}
+	return false
+}
+
+// client asks one producer. Its requests are GETs and nothing else.
+type client struct {
+	root string // of the service, without a slash at its end
+	http *retryablehttp.Client
+	pace *pace
+}
+
+// again is the wait before a request is repeated.
+var again = retry.Backoff{Min: 200 * time.Millisecond, Max: 5 * time.Second}
+
+func newClient(root *url.URL, token string, perSecond float64, given *http.Client) *client {
+	next := http.RoundTripper(nil)
+	if given != nil {
+		next = given.Transport
+	}
+	if next == nil {
+		next = newTransport()
+	}
+	c := &client{root: root.String(), pace: &pace{limiter: rate.NewLimiter(rate.Limit(perSecond), 1)}}
+	c.http = &retryablehttp.Client{
+		HTTPClient:   &http.Client{Transport: &exchange{next: next, origin: origin(root), token: token, pace: c.pace}},
+		RetryMax:     3,
+		CheckRetry:   checkRetry,
+		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+		Backoff: func(_, _ time.Duration, attempt int, resp *http.Response) time.Duration {
+			if resp != nil && halts(resp.StatusCode) {
+				return 0 // the pace waits
+			}
+			return again.Delay(attempt + 1)
+		},
+	}
+	return c
+}
+
+func newTransport() *http.Transport {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialer.DialContext,
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:   10 * time.Second,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConnsPerHost:   8,
+		IdleConnTimeout:       90 * time.Second,
+		ReadBufferSize:        64 << 10,
+		ExpectContinueTimeout: time.Second,
+	}
+}
+
+// checkRetry repeats what may go well a moment later, and nothing that is settled.
+func checkRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	switch {
+	case ctx.Err() != nil:
+		return false, context.Cause(ctx)
+	case err != nil:
+		return !errors.Is(err, errOrigin) && !errors.Is(err, errLarge), nil
+	case resp.StatusCode == http.StatusOK:
+		return !expected(resp), nil
+	case resp.StatusCode == http.StatusNotImplemented:
+		return false, nil
+	}
+	return resp.StatusCode >= 500 || halts(resp.StatusCode) || resp.StatusCode == http.StatusRequestTimeout, nil
+}
+
+// expected says whether an answer is of the kind that was asked for.
+func expected(resp *http.Response) bool {
+	kind := strings.ToLower(resp.Header.Get("Content-Type"))
+	if strings.Contains(resp.Request.Header.Get("Accept"), "xml") {
+		return !strings.Contains(kind, "html")
+	}
+	return strings.Contains(kind, "json")
+}
+
+// answer is a success, whole. Close it when nothing refers to its body any more.
+type answer struct {
+	Header http.Header
+	Body   []byte
+	URL    *url.URL // where it came from
+	Close  func()
+}
+
+const (
+	asJSON = "application/json;odata.metadata=minimal, application/json;q=0.9"
+	asXML  = "application/xml"
+)
+
+// get fetches a URL of the producer: absolute, or relative to the service root. It repeats what may go
+// well a moment later, and blocks for as long as the producer wants no requests. Errors name no URL.
+func (c *client) get(ctx context.Context, target, accept string, prefer ...string) (*answer, error) {
+	if !strings.Contains(target, "://") {
+		target = c.root + "/" + target
+	}
+	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: a link that is no URL", errUnexpected)
+	}
+	req.Header.Set("Accept", accept)
+	req.Header.Set("OData-MaxVersion", "4.01")
+	req.Header.Set("User-Agent", "resosync")
+	if len(prefer) > 0 {
+		req.Header.Set("Prefer", strings.Join(prefer, ", "))
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if resp != nil {
+			resp.Body.Close()
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, withoutURL(err)
+	}
+	body, ok := resp.Body.(*whole)
+	if !ok {
+		resp.Body.Close()
+		return nil, fmt.Errorf("%w: a body of %T", errUnexpected, resp.Body)
+	}
+	text := body.buffer.Bytes()
+	switch {
+	case resp.StatusCode != http.StatusOK:
+		err = &refusal{Status: resp.StatusCode, Proper: proper(resp, text)}
+	case !expected(resp):
+		err = fmt.Errorf("%w: neither JSON nor what else was asked for", errUnexpected)
+	}
+	if err != nil {
+		body.Close()
+		return nil, err
+	}
+	return &answer{Header: resp.Header, Body: text, URL: resp.Request.URL, Close: func() { body.Close() }}, nil
+}
+
+// proper recognises an error as OData writes it: JSON with an error object.
+func proper(resp *http.Response, body []byte) bool {
+	return strings.Contains(strings.ToLower(resp.Header.Get("Content-Type")), "json") &&
+		bytes.HasPrefix(entityevent.Member(body, "error"), []byte("{"))
+}
+
+// withoutURL drops what net/http wraps around an error: the URL may carry what is nobody's business.
+func withoutURL(err error) error {
+	var wrapped *url.Error
+	for errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	return err
+}
+
+// link resolves a nextLink against the page that it stands on, "" for none. Some servers write it
+// without escaping what must be.
+func (a *answer) link(next string) (string, error) {
+	if next == "" {
+		return "", nil
+	}
+	u, err := a.URL.Parse(escapeLink(next))
+	if err != nil {
+		return "", fmt.Errorf("%w: a nextLink that is no URL", errUnexpected)
+	}
+	if origin(u) != origin(a.URL) {
+		return "", fmt.Errorf("nextLink: %w", errOrigin)
+	}
+	return u.String(), nil
+}
+
+func escapeLink(link string) string {
+	var b strings.Builder
+	for i := range len(link) {
+		if c := link[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '<' || c == '>' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

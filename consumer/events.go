@@ -1,0 +1,127 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/resosync/resosync/entityevent"
+)
+
+// longPoll is how long a producer is asked to hold a poll.
+const longPoll = 30 * time.Second
+
+// waits remembers whether the producer holds a poll (RFC 7240, wait).
+type waits struct {
+	mu    sync.Mutex
+	known bool
+	holds bool
+}
+
+func (w *waits) may() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.known || w.holds
+}
+
+func (w *waits) learn(holds bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.known, w.holds = true, holds
+}
+
+// eventPage is a page of the producer's log.
+type eventPage struct {
+	log     entityevent.LogID // empty: it names none
+	events  []entityevent.Event
+	through entityevent.Sequence // how far it looked
+	asked   time.Time
+	more    bool // the producer says that more follows
+	held    bool // the producer applied Prefer: wait
+}
+
+// eventsAfter asks for the events after a position, oldest first.
+func (f *Feed) eventsAfter(ctx context.Context, after entityevent.Sequence, hold bool) (eventPage, error) {
+	prefer := []string{fmt.Sprintf("odata.maxpagesize=%d", f.PageSize)}
+	if hold {
+		prefer = append(prefer, fmt.Sprintf("wait=%d", int(longPoll.Seconds())))
+	}
+	p, err := f.events(ctx, fmt.Sprintf("$filter=EntityEventSequence%%20gt%%20%d&$orderby=EntityEventSequence%%20asc&$top=%d", after, f.PageSize), prefer...)
+	if err != nil {
+		return p, fmt.Errorf("EntityEvent after %d: %w", after, err)
+	}
+	last := after
+	for _, e := range p.events {
+		if e.Sequence <= last {
+			return p, fmt.Errorf("EntityEvent after %d: %w: not in ascending order", after, errUnexpected)
+		}
+		last = e.Sequence
+	}
+	if p.log == "" {
+		p.through = last
+	} else if p.through < last {
+		return p, fmt.Errorf("EntityEvent after %d: %w: EntityEvent-Through is missing or below what was asked for", after, errUnexpected)
+	}
+	return p, nil
+}
+
+// head asks for the newest event: its log, its number, and how far the producer has looked.
+func (f *Feed) head(ctx context.Context) (eventPage, error) {
+	p, err := f.events(ctx, "$orderby=EntityEventSequence%20desc&$top=1")
+	if err != nil {
+		return p, fmt.Errorf("head of EntityEvent: %w", err)
+	}
+	if len(p.events) > 1 {
+		return p, fmt.Errorf("head of EntityEvent: %w: it ignores $top", errUnexpected)
+	}
+	if len(p.events) == 1 {
+		p.through = max(p.through, p.events[0].Sequence)
+	}
+	return p, nil
+}
+
+func (f *Feed) events(ctx context.Context, query string, prefer ...string) (eventPage, error) {
+	p := eventPage{asked: time.Now()}
+	a, err := f.client.get(ctx, "EntityEvent?"+query, asJSON, prefer...)
+	if err != nil {
+		return p, err
+	}
+	defer a.Close()
+	if entityevent.Member(a.Body, "value") == nil {
+		return p, fmt.Errorf("%w: no value array", errUnexpected)
+	}
+	if p.events, err = entityevent.ParseEvents(a.Body); err != nil {
+		return p, fmt.Errorf("%w: %w", errUnexpected, err)
+	}
+	p.log = entityevent.LogID(a.Header.Get(logHeader))
+	p.held = strings.Contains(strings.ToLower(strings.Join(a.Header.Values("Preference-Applied"), ",")), "wait")
+	f.client.pace.named(p.log != "")
+	if a.Header.Get(throughHeader) != "" {
+		if p.through, err = sequence(a.Header, throughHeader); err != nil {
+			return p, fmt.Errorf("%w: %w", errUnexpected, err)
+		}
+	}
+	p.more = len(entityevent.Member(a.Body, "@odata.nextLink")) > 0
+	return p, nil
+}
+
+// Headers that our producers send beside what the standards ask for.
+const (
+	logHeader     = "EntityEvent-Log"
+	afterHeader   = "EntityEvent-After"
+	throughHeader = "EntityEvent-Through"
+	cursorHeader  = "EntityEvent-Cursor"
+)
+
+func sequence(h http.Header, name string) (entityevent.Sequence, error) {
+	n, err := strconv.ParseInt(h.Get(name), 10, 64)
+	if err != nil || n < 0 {
+		return 0, errors.New(name + " is not a number from 0 to 9223372036854775807")
+	}
+	return entityevent.Sequence(n), nil
+}

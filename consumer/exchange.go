@@ -1,0 +1,128 @@
+package consumer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// silence is how long an exchange may go without one byte: longer than any long poll is held. What is
+// silent for longer is a half-open connection.
+const silence = longPoll + 15*time.Second
+
+// maxAnswer bounds an answer, decompressed.
+const maxAnswer = 48 << 20
+
+var (
+	errOrigin = errors.New("the producer leads to another origin than the feed's url; it is not followed, and the token is not sent there")
+	errSilent = errors.New("the producer fell silent")
+	errLarge  = fmt.Errorf("the answer is larger than %d MB", maxAnswer>>20)
+)
+
+// exchange carries out one attempt of a request, whole: it keeps the producer's pace, sends the token to
+// the feed's origin and nothing to any other, and reads the answer to its end, so that a cut answer is
+// an error like any other of the network, before anybody saw half of it.
+type exchange struct {
+	next   http.RoundTripper
+	origin string
+	token  string
+	pace   *pace
+}
+
+func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
+	if origin(req.URL) != x.origin {
+		return nil, errOrigin
+	}
+	if err := x.pace.wait(req.Context()); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(req.Context())
+	defer cancel(nil)
+	quiet := time.AfterFunc(silence, func() { cancel(errSilent) })
+	defer quiet.Stop()
+	req = req.Clone(ctx)
+	if x.token != "" {
+		req.Header.Set("Authorization", "Bearer "+x.token)
+	}
+	resp, err := x.next.RoundTrip(req)
+	if err != nil {
+		return nil, causeOf(ctx, err)
+	}
+	defer resp.Body.Close()
+	x.pace.saw(resp)
+	body := buffers.Get().(*bytes.Buffer)
+	body.Reset()
+	if resp.ContentLength > 0 && resp.ContentLength <= maxAnswer {
+		body.Grow(int(resp.ContentLength) + bytes.MinRead)
+	}
+	_, err = body.ReadFrom(io.LimitReader(&heard{resp.Body, quiet}, maxAnswer+1))
+	if err == nil && body.Len() > maxAnswer {
+		err = errLarge
+	}
+	if err != nil {
+		release(body)
+		return nil, causeOf(ctx, err)
+	}
+	resp.Body = &whole{Reader: bytes.NewReader(body.Bytes()), buffer: body}
+	return resp, nil
+}
+
+// causeOf prefers the reason for which we gave up to what the connection made of it.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// heard puts off the end of an exchange whenever something arrives.
+type heard struct {
+	io.Reader
+	quiet *time.Timer
+}
+
+func (h *heard) Read(p []byte) (int, error) {
+	n, err := h.Reader.Read(p)
+	if n > 0 {
+		h.quiet.Reset(silence)
+	}
+	return n, err
+}
+
+// whole is a body that was read already.
+type whole struct {
+	*bytes.Reader
+	buffer *bytes.Buffer
+	once   sync.Once
+}
+
+// Close gives the buffer back: nothing may use its bytes afterwards.
+func (w *whole) Close() error {
+	w.once.Do(func() { release(w.buffer) })
+	return nil
+}
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// release keeps a buffer for the next answer, unless it is so large that it would only lie about.
+func release(b *bytes.Buffer) {
+	if b.Cap() <= 8<<20 {
+		buffers.Put(b)
+	}
+}
+
+// origin is scheme, host and port (RFC 6454), with the port written out.
+func origin(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
+}

@@ -1,0 +1,161 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/retry"
+)
+
+var pollBackoff = retry.Backoff{Min: time.Second, Max: 15 * time.Minute}
+
+const (
+	// breath is how long a failing producer is left alone even if it pushes.
+	breath = 5 * time.Second
+	// tooSoon is an answer to a poll that claims to have been held and cannot have been.
+	tooSoon = time.Second
+)
+
+// Follow polls the producer until ctx ends, which is no error: at first, on the schedule, when a push
+// shows that events are missing, and continuously where the producer holds polls. A feed that never was
+// loaded, or whose producer has another log, is loaded first. Failures are tried again, for ever.
+func (f *Feed) Follow(ctx context.Context) error {
+	if err := f.Check(); err != nil {
+		return err
+	}
+	level := false
+	for ctx.Err() == nil {
+		hold := level && f.LongPoll && f.waits.may()
+		start := time.Now()
+		end, err := f.catchUp(ctx, hold)
+		if ctx.Err() != nil {
+			break
+		}
+		failures := f.state.polled(f.Logger, err)
+		var incomplete *partial
+		level = err == nil || errors.As(err, &incomplete)
+		switch {
+		case !level:
+			delay := pollBackoff.Delay(failures)
+			f.rest(ctx, min(delay, breath))
+			f.nap(ctx, delay-breath)
+		case end.Unsettled:
+			f.nap(ctx, f.Settle)
+		case f.LongPoll && f.waits.may() && (!hold || end.events > 0 || time.Since(start) >= tooSoon):
+		default:
+			f.nap(ctx, time.Until(f.schedule.Next(time.Now())))
+		}
+	}
+	return nil
+}
+
+// nap waits until d has passed or a push shows that events are missing.
+func (f *Feed) nap(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(max(d, 0))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-f.pull:
+	case <-t.C:
+	}
+}
+
+// reached is where a poll ended.
+type reached struct {
+	entityevent.Position
+	events int // received
+}
+
+// catchUp loads what is not loaded and polls to the end of the producer's log.
+func (f *Feed) catchUp(ctx context.Context, hold bool) (reached, error) {
+	loadErr := f.load(ctx)
+	var incomplete *partial
+	if loadErr != nil && !errors.As(loadErr, &incomplete) {
+		return reached{}, loadErr
+	}
+	end, err := f.poll(ctx, hold)
+	if errors.Is(err, entityevent.ErrAnotherLog) {
+		f.Logger.Warn("the producer has another log", "err", err)
+		if err = f.resynchronise(ctx); err == nil {
+			end, err = f.poll(ctx, false)
+		}
+	}
+	if err == nil {
+		err = loadErr
+	}
+	return end, err
+}
+
+// poll receives every event after the cursor, until a page is empty. With hold, the producer is asked to
+// wait for news.
+func (f *Feed) poll(ctx context.Context, hold bool) (reached, error) {
+	p, err := f.Store.Position(ctx, f.Name)
+	end := reached{Position: p}
+	if err != nil {
+		return end, err
+	}
+	f.client.pace.named(p.Log != "")
+	asked := p.Sequence
+	for {
+		page, err := f.eventsAfter(ctx, asked, hold && !end.Behind())
+		if err != nil {
+			return end, err
+		}
+		if hold {
+			f.waits.learn(page.held)
+		}
+		if page.log != end.Log {
+			return end, fmt.Errorf("%w: a page names another log than the one followed", entityevent.ErrAnotherLog)
+		}
+		over := len(page.events) == 0 && !(page.more && page.through > asked)
+		if over && page.log == "" && end.events == 0 {
+			if err := f.checkHead(ctx, asked); err != nil {
+				return end, err
+			}
+		}
+		f.state.heard(over, len(page.events))
+		end.events += len(page.events)
+		if end.Position, err = f.receive(ctx, page, asked, end.Position, over); err != nil || over {
+			return end, err
+		}
+		asked = page.through
+	}
+}
+
+// receive stores a page that was asked for after a position.
+func (f *Feed) receive(ctx context.Context, page eventPage, asked entityevent.Sequence, p entityevent.Position, over bool) (entityevent.Position, error) {
+	if over && page.through <= p.Sequence && !p.Behind() && !p.Unsettled {
+		return p, nil // nothing to store
+	}
+	d := entityevent.Delivery{Feed: f.Name, Log: page.log, Chained: true, After: asked, Through: page.through, Events: page.events}
+	if page.log == "" {
+		// The pages since the cursor are in the store already, though the cursor waits for them to settle.
+		d.After, d.Asked, d.Settle = min(asked, p.Sequence), page.asked, f.Settle
+	}
+	if over {
+		d.Clears = p.Marked
+	}
+	p, err := f.Store.Receive(ctx, d)
+	if err == nil && p.Stored > 0 {
+		wake(f.apply)
+	}
+	return p, err
+}
+
+// checkHead recognises a producer without a log id that was set back: its newest number is below our
+// cursor, and still is when asked again.
+func (f *Feed) checkHead(ctx context.Context, cursor entityevent.Sequence) error {
+	for range 2 {
+		head, err := f.head(ctx)
+		if err != nil || head.log != "" || head.through >= cursor {
+			return err
+		}
+		if err := retry.Sleep(ctx, f.Settle); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: the producer's newest event is below ours, %d", entityevent.ErrAnotherLog, cursor)
+}

@@ -1,0 +1,224 @@
+package consumer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/retry"
+)
+
+const (
+	// resyncEvery bounds how often another log may cause a load.
+	resyncEvery = time.Hour
+	// loadAtOnce is how many resources are loaded in parallel from a producer that sends a log id.
+	loadAtOnce = 2
+)
+
+// partial says that some resources could not be loaded, for reasons of their own. The others were, and
+// the feed can be followed.
+type partial struct{ err error }
+
+func (p *partial) Error() string { return p.err.Error() }
+func (p *partial) Unwrap() error { return p.err }
+
+// hold takes a lock that respects ctx.
+func hold(ctx context.Context, lock chan struct{}) error {
+	select {
+	case lock <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// load completes the feed's load, from wherever it stopped; it begins the first one. It does nothing for
+// a feed whose resources are all loaded.
+func (f *Feed) load(ctx context.Context) error {
+	if err := hold(ctx, f.loading); err != nil {
+		return err
+	}
+	defer func() { <-f.loading }()
+	state, doc, err := f.loadState(ctx)
+	if err != nil {
+		return err
+	}
+	if state.Pass == 0 {
+		if err := f.begin(ctx, state, doc); err != nil {
+			return err
+		}
+	}
+	return f.complete(ctx)
+}
+
+// reload begins another load and completes it. The replica is served meanwhile.
+func (f *Feed) reload(ctx context.Context) error {
+	if err := hold(ctx, f.loading); err != nil {
+		return err
+	}
+	defer func() { <-f.loading }()
+	state, doc, err := f.loadState(ctx)
+	if err == nil {
+		err = f.begin(ctx, state, doc)
+	}
+	if err == nil {
+		err = f.complete(ctx)
+	}
+	return err
+}
+
+// resynchronise loads again because the producer has another log, at most once an hour.
+func (f *Feed) resynchronise(ctx context.Context) error {
+	if err := hold(ctx, f.loading); err != nil {
+		return err
+	}
+	defer func() { <-f.loading }()
+	state, doc, err := f.loadState(ctx)
+	if err != nil {
+		return err
+	}
+	if wait := resyncEvery - time.Since(state.Resynced); wait > 0 && !state.Resynced.IsZero() {
+		return fmt.Errorf("%w again: the feed was loaded for that reason at %s, and will be again after %s; if the url leads to several servers, give the url of one",
+			entityevent.ErrAnotherLog, state.Resynced.Format(time.TimeOnly), wait.Round(time.Minute))
+	}
+	state.Resynced = time.Now()
+	if err := f.begin(ctx, state, doc); err != nil {
+		return err
+	}
+	return f.complete(ctx)
+}
+
+// begin notes the producer's head and lets the feed follow its log from there. Only what is read after
+// that counts, so a change during the load has an event after the head.
+func (f *Feed) begin(ctx context.Context, state loadState, doc entityevent.Doc) error {
+	head, err := f.head(ctx)
+	if err != nil {
+		return err
+	}
+	if head.log == "" {
+		// What it publishes late, below the head, is readable by then.
+		if err := retry.Sleep(ctx, f.Settle); err != nil {
+			return err
+		}
+	}
+	state.Pass++
+	state.Begun, state.Done = time.Now(), false
+	_, err = f.Store.Receive(ctx, entityevent.Delivery{Feed: f.Name, Log: head.log, Adopt: true, Chained: true,
+		Through: head.through, Docs: []entityevent.Doc{with(doc, state)}})
+	if err != nil {
+		return err
+	}
+	f.again.clear()
+	f.Logger.Info("load begins", "pass", state.Pass, "seq", head.through)
+	return nil
+}
+
+// complete loads the resources that the present pass has not loaded.
+func (f *Feed) complete(ctx context.Context) error {
+	state, doc, err := f.loadState(ctx)
+	if err != nil {
+		return err
+	}
+	left, err := f.unloaded(ctx, state.Pass)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		if err := f.again.left(); err != nil {
+			return &partial{err}
+		}
+		if err := f.loadAll(ctx, state.Pass, left); err != nil {
+			return err
+		}
+	}
+	if state.Done && state.Loaded {
+		return nil
+	}
+	state.Done, state.Loaded = true, true
+	if _, err = f.save(ctx, doc, state); err == nil {
+		f.Logger.Info("load complete", "pass", state.Pass, "took", time.Since(state.Begun).Round(time.Millisecond))
+	}
+	return err
+}
+
+// unloaded lists what the pass has to load, parents first. The checkpoints of resources that the feed
+// no longer copies are dropped: their events are not applied, so they start anew if they come back.
+func (f *Feed) unloaded(ctx context.Context, pass int64) ([]string, error) {
+	docs, err := f.Store.List(ctx, kindLoad)
+	if err != nil {
+		return nil, err
+	}
+	var dropped []entityevent.Doc
+	for _, d := range docs {
+		if resource, ours := strings.CutPrefix(d.ID, f.Name+"/"); ours && !f.wanted[resource] {
+			dropped = append(dropped, entityevent.Doc{Kind: kindLoad, ID: d.ID, Version: d.Version})
+		}
+	}
+	if len(dropped) > 0 {
+		if _, err := f.Store.Apply(ctx, entityevent.Commit{Feed: f.Name, Docs: dropped}); err != nil {
+			return nil, err
+		}
+	}
+	var left []string
+	for resource := range f.wanted {
+		c, _, err := f.checkpoint(ctx, resource)
+		if err != nil {
+			return nil, err
+		}
+		if c.Pass != pass || !c.Done {
+			left = append(left, resource)
+		}
+	}
+	slices.SortFunc(left, func(a, b string) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
+	})
+	return left, nil
+}
+
+// loadAll loads resources, several at once if the producer says itself when it wants less.
+func (f *Feed) loadAll(ctx context.Context, pass int64, resources []string) error {
+	position, err := f.Store.Position(ctx, f.Name)
+	if err != nil {
+		return err
+	}
+	f.client.pace.named(position.Log != "")
+	f.state.load(true)
+	defer f.state.load(false)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(1)
+	if position.Log != "" {
+		group.SetLimit(loadAtOnce)
+	}
+	failures := make([]error, len(resources))
+	for i, resource := range resources {
+		group.Go(func() error {
+			l := &loader{Feed: f, resource: resource, pass: pass, named: position.Log != ""}
+			err := l.run(ctx)
+			if err == nil {
+				return nil
+			}
+			err = fmt.Errorf("load %s: %w", resource, err)
+			if ctx.Err() != nil || concernsAll(err) {
+				return err
+			}
+			failures[i] = err
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := errors.Join(failures...); err != nil {
+		f.again.failed(err)
+		return &partial{err}
+	}
+	f.again.clear()
+	return nil
+}

@@ -1,0 +1,298 @@
+package consumer
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/bearer"
+)
+
+// maxEvents bounds the events of one push.
+const maxEvents = 100_000
+
+// Waits that a producer is asked for when the inbox is full.
+const (
+	shortestWait = 5 * time.Second
+	longestWait  = 300 * time.Second
+)
+
+// Receiver answers POST /webhooks/{feed} (RCP-28, Consumers): it stores what is pushed and fetches
+// nothing. A 200 means that every event of the push is durably in the inbox, or known already.
+type Receiver struct {
+	Feeds      map[string]*Feed  // by name; required
+	Authority  *bearer.Authority // issued the push tokens; required
+	MaxBody    int64             // of a push in bytes, before and after decompression. Default 8 MB.
+	MaxPending int64             // events pending at which pushes are asked to wait. Default 10,000.
+	Logger     *slog.Logger      // Default: none.
+}
+
+// ServeHTTP implements http.Handler. The path ends with the name of the feed; one slash may follow.
+func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	position, err := r.receive(w, req)
+	var p *problem
+	switch {
+	case err == nil:
+		r.accept(w, req, position)
+	case errors.As(err, &p):
+		p.write(w)
+	default:
+		if req.Context().Err() == nil && r.Logger != nil {
+			r.Logger.Error("push cannot be stored", "feed", feedName(req), "err", err)
+		}
+		(&problem{status: http.StatusServiceUnavailable, detail: "the push cannot be stored at present", wait: shortestWait}).write(w)
+	}
+}
+
+// feedName is the last segment of the path.
+func feedName(req *http.Request) string {
+	path := strings.TrimSuffix(req.URL.Path, "/")
+	return path[strings.LastIndexByte(path, '/')+1:]
+}
+
+func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) (entityevent.Position, error) {
+	var none entityevent.Position
+	feed := r.Feeds[feedName(req)]
+	if feed == nil {
+		return none, &problem{status: http.StatusNotFound, detail: "no such feed"}
+	}
+	if req.Method != http.MethodPost {
+		return none, &problem{status: http.StatusMethodNotAllowed, detail: "events are sent by POST"}
+	}
+	if err := feed.Check(); err != nil {
+		return none, err
+	}
+	if err := r.admit(req, feed); err != nil {
+		return none, err
+	}
+	delivery, err := r.delivery(w, req, feed)
+	if err != nil {
+		return none, err
+	}
+	if err := r.room(req.Context(), feed, delivery); err != nil {
+		return none, err
+	}
+	position, err := feed.Store.Receive(req.Context(), delivery)
+	switch {
+	case errors.Is(err, entityevent.ErrAnotherLog):
+		// Which log is the current one only a poll can tell; it will fetch whatever this push held.
+		wake(feed.pull)
+	case errors.Is(err, entityevent.ErrInvalid):
+		return none, malformed(err)
+	case err != nil:
+		return none, err
+	}
+	if position.Stored > 0 {
+		wake(feed.apply)
+	}
+	if position.Behind() {
+		wake(feed.pull)
+	}
+	return position, nil
+}
+
+// admit checks the token, and the label that a push may carry (RCP-28 1.0.1, EntityEventSource).
+func (r *Receiver) admit(req *http.Request, feed *Feed) error {
+	_, err := r.Authority.Verify(req.Context(), bearer.FromHeader(req.Header), bearer.Push(feed.Name))
+	switch {
+	case errors.Is(err, bearer.ErrAudience):
+		return &problem{status: http.StatusForbidden, detail: "the token is for another feed or route"}
+	case errors.Is(err, bearer.ErrUnauthorized):
+		return &problem{status: http.StatusUnauthorized, detail: "the token is missing, unknown, expired or revoked"}
+	case err != nil:
+		return err
+	}
+	for _, name := range []string{"EntityEventSource", "ConsumerLabel"} {
+		if label := req.Header.Get(name); label != "" && feed.Label != "" && label != feed.Label {
+			return &problem{status: http.StatusForbidden, detail: name + " names another feed than this"}
+		}
+	}
+	return nil
+}
+
+// delivery reads the body and the headers that say what it covers.
+func (r *Receiver) delivery(w http.ResponseWriter, req *http.Request, feed *Feed) (d entityevent.Delivery, err error) {
+	if !isJSON(req.Header.Get("Content-Type")) {
+		return d, &problem{status: http.StatusUnsupportedMediaType, detail: "send application/json or application/*+json"}
+	}
+	d = entityevent.Delivery{Feed: feed.Name, Log: entityevent.LogID(req.Header.Get(logHeader))}
+	if len(d.Log) > 255 {
+		return d, malformed(errors.New(logHeader + " is longer than 255"))
+	}
+	after, through := req.Header.Get(afterHeader), req.Header.Get(throughHeader)
+	if after != "" || through != "" {
+		if d.After, err = sequence(req.Header, afterHeader); err != nil {
+			return d, malformed(err)
+		}
+		if d.Through, err = sequence(req.Header, throughHeader); err != nil {
+			return d, malformed(err)
+		}
+		if d.After > d.Through {
+			return d, malformed(errors.New(afterHeader + " is above " + throughHeader))
+		}
+		// Without a log nobody knows whose positions these are.
+		d.Chained = d.Log != ""
+	}
+	body, free, err := r.body(w, req)
+	if err != nil {
+		return d, err
+	}
+	defer free()
+	if d.Events, err = entityevent.ParseEvents(body); err != nil {
+		return d, malformed(err)
+	}
+	if len(d.Events) > maxEvents {
+		return d, &problem{status: http.StatusRequestEntityTooLarge, detail: fmt.Sprintf("more than %d events in one push", maxEvents)}
+	}
+	for _, e := range d.Events {
+		if d.Chained && (e.Sequence <= d.After || e.Sequence > d.Through) {
+			return d, malformed(fmt.Errorf("event %d is not between %s and %s", e.Sequence, afterHeader, throughHeader))
+		}
+	}
+	return d, nil
+}
+
+// body reads what was sent, decompressed, into a buffer that must be freed.
+func (r *Receiver) body(w http.ResponseWriter, req *http.Request) (text []byte, free func(), err error) {
+	limit := r.MaxBody
+	if limit <= 0 {
+		limit = 8 << 20
+	}
+	var from io.Reader = http.MaxBytesReader(w, req.Body, limit)
+	switch encoding := strings.ToLower(req.Header.Get("Content-Encoding")); encoding {
+	case "", "identity":
+	case "gzip", "x-gzip":
+		z, err := gzips.get(from)
+		if err != nil {
+			return nil, nil, bodyProblem(err)
+		}
+		defer gzips.put(z)
+		from = io.LimitReader(z, limit+1)
+	default:
+		return nil, nil, &problem{status: http.StatusUnsupportedMediaType, detail: "the only Content-Encoding is gzip"}
+	}
+	buffer := buffers.Get().(*bytes.Buffer)
+	buffer.Reset()
+	_, err = buffer.ReadFrom(from)
+	if err == nil && int64(buffer.Len()) > limit {
+		err = &http.MaxBytesError{Limit: limit}
+	}
+	if err != nil {
+		release(buffer)
+		return nil, nil, bodyProblem(err)
+	}
+	return buffer.Bytes(), func() { release(buffer) }, nil
+}
+
+func bodyProblem(err error) error {
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		return &problem{status: http.StatusRequestEntityTooLarge, detail: fmt.Sprintf("a push has at most %d bytes", large.Limit)}
+	}
+	return malformed(errors.New("the body cannot be read to its end"))
+}
+
+func malformed(err error) error {
+	return &problem{status: http.StatusBadRequest, detail: err.Error()}
+}
+
+// room refuses a push while too much is pending. The wait is how long what is pending will take.
+func (r *Receiver) room(ctx context.Context, feed *Feed, d entityevent.Delivery) error {
+	most := r.MaxPending
+	if most <= 0 {
+		most = 10_000
+	}
+	if len(d.Events) == 0 {
+		return nil
+	}
+	pending, err := feed.Store.Depth(ctx, feed.Name)
+	if err != nil || pending < most {
+		return err
+	}
+	wake(feed.apply)
+	wait := min(max(feed.state.drain(pending), shortestWait), longestWait)
+	return &problem{status: http.StatusTooManyRequests, detail: "the inbox is full; send again later", wait: wait}
+}
+
+// accept answers a push that is stored.
+func (r *Receiver) accept(w http.ResponseWriter, req *http.Request, p entityevent.Position) {
+	h := w.Header()
+	if p.Started {
+		h.Set(cursorHeader, string(p.Log)+":"+p.Sequence.String())
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("Vary", "Accept")
+	if prefersHAL(req.Header) {
+		h.Set("Content-Type", "application/hal+json")
+		fmt.Fprintf(w, `{"status":"ok","_links":{"self":{"href":"/webhooks/%s"}}}`+"\n", url.PathEscape(feedName(req)))
+		return
+	}
+	h.Set("Content-Type", "application/json")
+	// The producer that does not hear this sends again, which changes nothing.
+	_, _ = io.WriteString(w, `{"status":"ok"}`+"\n")
+}
+
+func isJSON(contentType string) bool {
+	kind, params, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return false
+	}
+	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return false
+	}
+	return kind == "application/json" || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")
+}
+
+// prefersHAL says whether hal+json ranks above json in Accept.
+func prefersHAL(h http.Header) bool {
+	hal, plain := 0.0, 0.0
+	for _, part := range strings.Split(strings.Join(h.Values("Accept"), ","), ",") {
+		kind, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		q := 1.0
+		if text, ok := params["q"]; ok {
+			if q, err = strconv.ParseFloat(text, 64); err != nil {
+				continue
+			}
+		}
+		switch kind {
+		case "application/hal+json":
+			hal = max(hal, q)
+		case "application/json", "application/*", "*/*":
+			plain = max(plain, q)
+		}
+	}
+	return hal > 0 && hal > plain
+}
+
+// gzips keeps readers: one costs 40 KB.
+var gzips = gzipPool{}
+
+type gzipPool struct{ pool sync.Pool }
+
+func (p *gzipPool) get(from io.Reader) (*gzip.Reader, error) {
+	z, ok := p.pool.Get().(*gzip.Reader)
+	if !ok {
+		return gzip.NewReader(from)
+	}
+	if err := z.Reset(from); err != nil {
+		p.put(z)
+		return nil, err
+	}
+	return z, nil
+}
+
+func (p *gzipPool) put(z *gzip.Reader) { p.pool.Put(z) }

@@ -1,0 +1,189 @@
+package consumer
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/resosync/resosync/entityevent"
+)
+
+// Status is how a feed is.
+type Status struct {
+	Feed     string               `json:"feed"`
+	Loaded   bool                 `json:"loaded"`   // a first load was completed
+	Log      entityevent.LogID    `json:"log"`      // of the producer; empty if it names none
+	Sequence entityevent.Sequence `json:"sequence"` // the cursor
+	Behind   bool                 `json:"behind"`   // events are known to be missing
+	Pending  int64                `json:"pending"`  // events received and not yet applied
+	Aside    int                  `json:"aside"`    // records set aside because they cannot be applied
+	Recheck  int                  `json:"recheck"`  // records that will be looked at once more
+
+	Contact time.Time `json:"contact,omitzero"` // the producer last answered a poll, in this run
+	Level   time.Time `json:"level,omitzero"`   // the producer last had nothing new, in this run
+	Halted  time.Time `json:"halted,omitzero"`  // until then the producer wants no requests
+
+	Polling  Trouble   `json:"polling,omitzero"`
+	Applying Trouble   `json:"applying,omitzero"`
+	Loading  *Progress `json:"loading,omitempty"` // nil: no load is under way
+}
+
+// Trouble is what goes wrong at present; zero when all is well.
+type Trouble struct {
+	Since    time.Time `json:"since"`
+	Failures int       `json:"failures"`
+	Error    string    `json:"error"`
+}
+
+// Progress is how far a load or a catch-up is.
+type Progress struct {
+	Resource string `json:"resource,omitempty"` // the one that is being loaded; empty when events are followed
+	Records  int64  `json:"records"`            // loaded, of all resources
+	Events   int64  `json:"events"`             // received by polling
+	Settled  int64  `json:"settled"`            // records of events brought up to date
+	Pending  int64  `json:"pending"`            // events not yet applied
+}
+
+// asideShown bounds how many records set aside a status counts.
+const asideShown = 10_000
+
+// Status says how the feed is. It reads the store and does not ask the producer.
+func (f *Feed) Status(ctx context.Context) (Status, error) {
+	if err := f.Check(); err != nil {
+		return Status{}, err
+	}
+	p, err := f.Store.Position(ctx, f.Name)
+	if err != nil {
+		return Status{}, err
+	}
+	pending, err := f.Store.Depth(ctx, f.Name)
+	if err != nil {
+		return Status{}, err
+	}
+	aside, err := f.Store.Aside(ctx, f.Name, time.Time{}, asideShown)
+	if err != nil {
+		return Status{}, err
+	}
+	load, _, err := f.loadState(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	s := f.state.status()
+	s.Feed, s.Log, s.Sequence, s.Behind, s.Pending = f.Name, p.Log, p.Sequence, p.Behind(), pending
+	s.Loaded, s.Halted = load.Loaded, f.client.pace.halted()
+	for _, a := range aside {
+		if a.Kind == recheck {
+			s.Recheck++
+		} else {
+			s.Aside++
+		}
+	}
+	return s, nil
+}
+
+// state is what a feed remembers of this run, for people and for the receiver.
+type state struct {
+	mu       sync.Mutex
+	now      Status
+	perSec   float64 // events applied a second, lately
+	progress Progress
+}
+
+func (s *state) status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now
+	if now.Loading != nil {
+		p := s.progress
+		now.Loading = &p
+	}
+	return now
+}
+
+// applied notes the end of a round of the applier and returns how many failed in a row.
+func (s *state) applied(l *slog.Logger, settled int, err error) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress.Settled += int64(settled)
+	return s.now.Applying.note(l, "apply", err)
+}
+
+// polled notes the end of a poll and returns how many failed in a row.
+func (s *state) polled(l *slog.Logger, err error) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.Polling.note(l, "poll", err)
+}
+
+// note logs the first failure and the recovery.
+func (t *Trouble) note(l *slog.Logger, what string, err error) int {
+	switch {
+	case err == nil && t.Failures > 0:
+		l.Info("recovered", "what", what, "failures", t.Failures, "since", t.Since)
+		*t = Trouble{}
+	case err != nil && t.Failures == 0:
+		l.Warn("failing", "what", what, "err", err)
+		*t = Trouble{Since: time.Now(), Failures: 1, Error: err.Error()}
+	case err != nil:
+		t.Failures++
+		t.Error = err.Error()
+	}
+	return t.Failures
+}
+
+// rate keeps a moving average of how fast the inbox is emptied.
+func (s *state) rate(items int, took time.Duration) {
+	if items == 0 || took <= 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := float64(items) / took.Seconds()
+	if s.perSec == 0 {
+		s.perSec = now
+	}
+	s.perSec += (now - s.perSec) / 8
+}
+
+// drain returns how long so many pending events take at the present rate.
+func (s *state) drain(pending int64) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.perSec <= 0 {
+		return time.Minute
+	}
+	return time.Duration(min(float64(pending)/s.perSec, 1e6) * float64(time.Second))
+}
+
+func (s *state) heard(level bool, events int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.Contact = time.Now()
+	if level {
+		s.now.Level = s.now.Contact
+	}
+	s.progress.Events += int64(events)
+}
+
+func (s *state) load(under bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.Loading, s.progress.Records = nil, 0
+	if under {
+		s.now.Loading = &Progress{}
+	}
+}
+
+func (s *state) loaded(resource string, records int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress.Resource = resource
+	s.progress.Records += int64(records)
+}
+
+func (s *state) done() Progress {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.progress
+}

@@ -1,0 +1,91 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/odata"
+)
+
+// sweep asks the producer, by keys alone, for the records that the replica has of a resource. What it
+// does not return is a suspicion and no more: the record is set aside for the applier to look at.
+func (l *loader) sweep(ctx context.Context) error {
+	for {
+		var tasks []*task
+		q := entityevent.Query{Resource: l.resource, After: l.at.After, Limit: l.KeyBatch}
+		for record, err := range l.Store.Read(ctx, l.view(), q) {
+			if err != nil {
+				return err
+			}
+			tasks = append(tasks, &task{Ref: record.Ref})
+		}
+		if len(tasks) == 0 {
+			return nil
+		}
+		missing, err := l.missing(ctx, tasks)
+		if err != nil {
+			return err
+		}
+		l.at.After = tasks[len(tasks)-1].Key
+		c := entityevent.Commit{Feed: l.Name, Docs: []entityevent.Doc{with(l.doc, l.at)}}
+		for _, t := range missing {
+			c.Aside = append(c.Aside, entityevent.Setback{Ref: t.Ref, Kind: recheck,
+				Reason: "the producer did not list it", Tries: 1, NextAt: time.Now()})
+		}
+		if _, err := l.Store.Apply(ctx, c); err != nil {
+			return err
+		}
+		l.doc.Version++
+		if len(missing) > 0 {
+			wake(l.apply)
+		}
+	}
+}
+
+// missing returns the tasks whose records the producer does not list.
+func (l *loader) missing(ctx context.Context, tasks []*task) ([]*task, error) {
+	f := &fetcher{Feed: l.Feed, fields: "&$select=" + odata.EscapeQuery(l.key.Name)}
+	defer f.close()
+	var missing []*task
+	for len(tasks) > 0 {
+		var chunk []*task
+		chunk, tasks = f.cut(tasks)
+		keys, err := f.list(ctx, l.key, chunk)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range chunk {
+			if _, listed := keys[t.Key]; !listed {
+				missing = append(missing, t)
+			}
+		}
+	}
+	return missing, nil
+}
+
+// list asks for several keys in the best way that the producer understands; if it understands only
+// single reads, those that it does not refuse count as listed.
+func (f *fetcher) list(ctx context.Context, key keyField, tasks []*task) (map[string][]byte, error) {
+	start, _ := f.tongue.get()
+	for w := start; w < bySingle; w++ {
+		keys, err := f.batch(ctx, w, key, tasks)
+		if err == nil || concernsAll(err) {
+			return keys, err
+		}
+	}
+	keys := make(map[string][]byte, len(tasks))
+	for _, t := range tasks {
+		_, err := f.get(ctx, odata.KeySegment(t.Resource, t.Key, key.Quoted))
+		var r *refusal
+		switch {
+		case err == nil:
+			keys[t.Key] = nil
+		case concernsAll(err) || !errors.As(err, &r):
+			return nil, err
+		}
+		f.close()
+	}
+	return keys, nil
+}
