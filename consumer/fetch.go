@@ -200,7 +200,7 @@ func (f *fetcher) batch(ctx context.Context, w way, key keyField, tasks []*task)
 	}
 	filter := odata.In(key.Name, keys, key.Quoted)
 	if w == byOr {
-		filter = odata.Or(key.Name, keys, key.Quoted)
+		filter = odata.AnyOf(key.Name, keys, key.Quoted)
 	}
 	bodies := make(map[string][]byte, len(tasks))
 	err := f.query(ctx, tasks[0].Resource+"?$filter="+odata.EscapeQuery(filter)+f.fields, key.Name, func(k string, body []byte) error {
@@ -282,7 +282,7 @@ func (f *fetcher) read(a *answer, key keyField, t *task) {
 // proveAbsent asks twice for the key alone, after an answer that may be of a wrong route. Only a query
 // that completes without the key counts.
 func (f *fetcher) proveAbsent(ctx context.Context, key keyField, t *task, reason error) error {
-	filter := odata.Or(key.Name, []string{t.Key}, key.Quoted)
+	filter := odata.AnyOf(key.Name, []string{t.Key}, key.Quoted)
 	target := t.Resource + "?$filter=" + odata.EscapeQuery(filter) + "&$select=" + odata.EscapeQuery(key.Name)
 	for range 2 {
 		there := false
