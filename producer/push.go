@@ -1,0 +1,295 @@
+package producer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/retry"
+)
+
+// Pusher pushes one feed's events to one subscription (RCP-28): strictly in order, one batch in flight,
+// from the position that is kept in the store. A batch that is not acknowledged comes again, so the
+// subscriber sees every event at least once; none is ever skipped, and nothing is dropped after a last
+// attempt: the subscription is suspended where it stands.
+//
+// EntityEvent-After: a and EntityEvent-Through: b promise that the body holds every event in (a, b]
+// that a poll by the same client would show, and a is the b of the last acknowledged push.
+//
+// A wait that a subscriber asked for, and every failure, is stored before it begins. The position is
+// stored at most 100 ms after it moved, and when Run ends: a crash repeats pushes and skips none.
+type Pusher struct {
+	Store        Store
+	Subscription Subscription
+	HTTP         *http.Client  // Default CallbackDialer{}.Client(). It must not retry; redirects are not followed whatever it says.
+	Backoff      retry.Backoff // Default 1s to 15min.
+	SuspendAfter time.Duration // of failure without one success; also the longest wait that a subscriber may ask for. Default 24h.
+	UserAgent    string        // Default "resosync".
+	Logger       *slog.Logger  // Default: discards.
+
+	mu        sync.Mutex
+	woken     bool
+	interrupt context.CancelFunc // ends the wait under way
+}
+
+const (
+	positionDelay = 100 * time.Millisecond // how long a position may stay unwritten
+	lookAgain     = 30 * time.Second       // how long any wait lasts before the state is read again
+)
+
+// Run pushes until ctx ends, and then returns nil. A subscription that has no state yet begins at the
+// head of the log. When the store fails, Run logs it and tries again. It returns an error only for a
+// Subscription that can never work. Only one Run of a subscription may be under way.
+func (p *Pusher) Run(ctx context.Context) error {
+	r, err := p.newRun()
+	if err != nil {
+		return err
+	}
+	defer r.end(ctx)
+	for failures := 0; ctx.Err() == nil; {
+		err := r.turn(ctx)
+		switch {
+		case ctx.Err() != nil, errors.Is(err, entityevent.ErrConflict):
+			// Somebody else changed the state: the next turn takes it over.
+		case err != nil:
+			if failures++; failures == 1 {
+				r.log.Error("subscription waits for the store", "err", err)
+			}
+			// The only error of a wait is ctx's, which ends the loop.
+			_ = retry.Sleep(ctx, r.Backoff.Delay(failures))
+		case failures > 0:
+			r.log.Info("subscription goes on", "attempts", failures)
+			failures = 0
+		}
+	}
+	return nil
+}
+
+// Wake makes Run look at its state and the log now, whatever it waits for.
+func (p *Pusher) Wake() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.woken = true
+	if p.interrupt != nil {
+		p.interrupt()
+	}
+}
+
+// run is a Pusher at work.
+type run struct {
+	*Pusher
+	sub     Subscription // with its defaults
+	view    entityevent.View
+	logName string
+	client  *http.Client
+	log     *slog.Logger
+
+	state   SubscriptionState
+	version int64     // of the state's document; 0: not read yet
+	moved   time.Time // when the position moved first after it was written; zero: it is written
+	urgent  bool      // the state holds more than a moved position
+	ahead   batch     // read while another was in flight
+	size    int       // of the last body: what to expect of the next
+}
+
+func (p *Pusher) newRun() (*run, error) {
+	s := p.Subscription
+	u, err := url.Parse(s.URL)
+	switch {
+	case p.Store == nil || s.Name == "":
+		return nil, errors.New("subscription: it needs a store and a name")
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		// The parser's error repeats the URL.
+		return nil, fmt.Errorf("subscription %s: its url is not an absolute http or https URL", s.Name)
+	}
+	r := &run{Pusher: p, sub: s, client: CallbackDialer{}.Client(), log: p.Logger}
+	if p.HTTP != nil {
+		client := *p.HTTP
+		client.CheckRedirect = noRedirect
+		r.client = &client
+	}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	r.log = r.log.With("subscription", s.Name)
+	setDefault(&r.sub.Feed, entityevent.Local)
+	setDefault(&r.sub.Profile, "all")
+	setDefault(&r.sub.BatchEvents, 500)
+	setDefault(&r.sub.BatchBytes, 1<<20)
+	setDefault(&r.sub.Timeout, 15*time.Second)
+	r.view = entityevent.View{Feed: r.sub.Feed, Mask: s.Mask}
+	r.logName = string(p.Store.LogID()) + "/" + r.sub.Profile
+	return r, nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// turn does the next thing: it waits, or pushes one batch.
+func (r *run) turn(ctx context.Context) error {
+	if err := r.refresh(ctx); err != nil {
+		return err
+	}
+	if wait := r.mustWait(); wait > 0 {
+		return r.pause(ctx, wait, nil)
+	}
+	b, err := r.next(ctx)
+	if err != nil {
+		return err
+	}
+	if b.events == 0 {
+		return r.idle(ctx, b)
+	}
+	ahead := r.readAhead(ctx, b)
+	got := r.post(ctx, b)
+	r.ahead = <-ahead
+	if ctx.Err() != nil {
+		return nil // nobody knows whether it arrived: it comes again
+	}
+	r.settle(b, got)
+	return r.writeIfDue(ctx)
+}
+
+// refresh takes over the state of the store, unless it is the one that this run wrote.
+func (r *run) refresh(ctx context.Context) error {
+	doc, err := r.Store.Get(ctx, SubscriptionKind, r.sub.Name)
+	if err != nil {
+		return fmt.Errorf("read state: %w", err)
+	}
+	switch {
+	case doc.Version == 0:
+		return r.begin(ctx)
+	case doc.Version == r.version:
+		return nil
+	}
+	if r.state, err = parseState(doc); err != nil {
+		return err
+	}
+	r.version, r.moved, r.urgent = doc.Version, time.Time{}, false
+	if r.state.Endpoint != r.sub.endpoint() {
+		r.log.Info("subscription has another callback or token: trying it", "seq", r.state.Cursor)
+		r.state.resume()
+		r.state.Endpoint, r.state.BatchLimit = r.sub.endpoint(), 0
+		return r.write(ctx)
+	}
+	return nil
+}
+
+// begin starts a new subscription at the head.
+func (r *run) begin(ctx context.Context) error {
+	page, err := r.Store.Events(ctx, r.view, entityevent.EventQuery{After: math.MaxInt64, Limit: 1})
+	if err != nil {
+		return fmt.Errorf("read head: %w", err)
+	}
+	r.version = 0
+	r.state = SubscriptionState{
+		Name: r.sub.Name, Status: Active, Endpoint: r.sub.endpoint(),
+		Cursor: page.Head, Acknowledged: page.Head,
+	}
+	r.log.Info("subscription begins", "seq", page.Head)
+	return r.write(ctx)
+}
+
+// mustWait returns for how long nothing may be pushed.
+func (r *run) mustWait() time.Duration {
+	if r.state.Status != Active {
+		return lookAgain
+	}
+	return min(time.Until(r.state.HaltedUntil), lookAgain)
+}
+
+// idle waits for the event after b, which holds none; a position that is not written yet is written
+// before its delay is over.
+func (r *run) idle(ctx context.Context, b batch) error {
+	if b.through > r.state.Cursor {
+		r.moveTo(b.through)
+	}
+	if b.more {
+		return r.writeIfDue(ctx)
+	}
+	wait := lookAgain
+	if !r.moved.IsZero() {
+		if wait = positionDelay - time.Since(r.moved); wait <= 0 {
+			return r.write(ctx)
+		}
+	}
+	return r.pause(ctx, wait, func(ctx context.Context) error {
+		return r.Store.Wait(ctx, r.view, r.state.Cursor)
+	})
+}
+
+func (r *run) moveTo(seq entityevent.Sequence) {
+	r.state.Cursor = seq
+	if r.moved.IsZero() {
+		r.moved = time.Now()
+	}
+}
+
+// pause waits for d, until Wake, until ctx ends, or until what it waits for, if anything, is there.
+func (p *Pusher) pause(ctx context.Context, d time.Duration, until func(context.Context) error) error {
+	waiting, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	if p.arm(cancel) {
+		return nil
+	}
+	defer p.arm(nil)
+	if until == nil {
+		<-waiting.Done()
+		return nil
+	}
+	if err := until(waiting); err != nil && waiting.Err() == nil {
+		return fmt.Errorf("wait for events: %w", err)
+	}
+	return nil
+}
+
+// arm makes Wake call cancel, and says whether it was called already.
+func (p *Pusher) arm(cancel context.CancelFunc) (woken bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	woken, p.woken = p.woken && cancel != nil, p.woken && cancel == nil
+	p.interrupt = cancel
+	return woken
+}
+
+func (r *run) writeIfDue(ctx context.Context) error {
+	if r.urgent || !r.moved.IsZero() && time.Since(r.moved) >= positionDelay {
+		return r.write(ctx)
+	}
+	return nil
+}
+
+// write stores the state: entityevent.ErrConflict if somebody else changed it meanwhile.
+func (r *run) write(ctx context.Context) error {
+	version, err := writeState(ctx, r.Store, r.state, r.version)
+	if err == nil {
+		r.version, r.moved, r.urgent = version, time.Time{}, false
+	}
+	return err
+}
+
+// end stores what is not stored yet.
+func (r *run) end(ctx context.Context) {
+	if r.HTTP == nil {
+		r.client.CloseIdleConnections()
+	}
+	if r.moved.IsZero() && !r.urgent {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := r.write(ctx); err != nil && !errors.Is(err, entityevent.ErrConflict) {
+		r.log.Warn("position was not stored: the last pushes come again", "seq", r.state.Cursor, "err", err)
+	}
+}

@@ -1,0 +1,77 @@
+package producer
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/resosync/resosync/entityevent"
+)
+
+// batch is what one push carries: all that the subscription may see in (after, through].
+type batch struct {
+	after, through entityevent.Sequence
+	events         int
+	body           []byte
+	more           bool // something may follow
+}
+
+// next returns the batch after the cursor: the one read ahead, if it is that.
+func (r *run) next(ctx context.Context) (batch, error) {
+	b := r.ahead
+	r.ahead = batch{}
+	if b.events > 0 && b.after == r.state.Cursor && b.events <= r.limit() {
+		return b, nil
+	}
+	return r.read(ctx, r.state.Cursor, r.limit())
+}
+
+// readAhead reads what follows b while b is in flight, if something does. What it sends is empty if
+// it could not: then the next turn reads it, and reports why not.
+func (r *run) readAhead(ctx context.Context, b batch) <-chan batch {
+	ahead := make(chan batch, 1)
+	if !b.more {
+		ahead <- batch{}
+		return ahead
+	}
+	limit := r.limit()
+	go func() {
+		following, err := r.read(ctx, b.through, limit)
+		if err != nil {
+			following = batch{}
+		}
+		ahead <- following
+	}()
+	return ahead
+}
+
+// limit returns how many events a push may carry now.
+func (r *run) limit() int {
+	if l := r.state.BatchLimit; l > 0 && l < r.sub.BatchEvents {
+		return l
+	}
+	return r.sub.BatchEvents
+}
+
+// read builds the batch after a position.
+func (r *run) read(ctx context.Context, after entityevent.Sequence, limit int) (batch, error) {
+	page, err := r.Store.Events(ctx, r.view, entityevent.EventQuery{After: after, Limit: limit})
+	if err != nil {
+		return batch{}, fmt.Errorf("read events after %d: %w", after, err)
+	}
+	b := batch{after: after, through: page.Through, events: len(page.Events), more: page.More}
+	if b.events == 0 {
+		return b, nil
+	}
+	if r.sub.BatchEvents == 1 {
+		b.body = page.Events[0].AppendBare(nil)
+		return b, nil
+	}
+	b.body = entityevent.AppendEvents(make([]byte, 0, 128+limit*128), page.Events)
+	for len(b.body) > r.sub.BatchBytes && b.events > 1 {
+		// As many as would fit if all were of one size, and always fewer.
+		b.events = max(1, min(b.events-1, b.events*r.sub.BatchBytes/len(b.body)))
+		b.through, b.more = page.Events[b.events-1].Sequence, true
+		b.body = entityevent.AppendEvents(b.body[:0], page.Events[:b.events])
+	}
+	return b, nil
+}

@@ -1,0 +1,135 @@
+package producer
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/resosync/resosync/entityevent/retry"
+)
+
+// verdict is what an answer to a push means for its subscription.
+type verdict uint8
+
+const (
+	advance verdict = iota // acknowledged
+	backOff                // a failure: again after a growing wait
+	halt                   // wait until Retry-After; never a failure
+	refused                // a failure: again after refusalWait, so many times, then suspend
+	shrink                 // again with half the events; a batch of one suspends
+	suspend                // at once
+)
+
+// policy is the delivery policy: the first rule whose range has the answer's status decides.
+var policy = []struct {
+	from, to int
+	verdict  verdict
+}{
+	{200, 299, advance},
+	{401, 401, refused},
+	{403, 403, refused},
+	{410, 410, suspend},
+	{413, 413, shrink},
+	{429, 429, halt},
+	{503, 503, halt},
+	{0, 999, backOff}, // no answer, redirects, everything else
+}
+
+const (
+	refusals    = 2 // retries after a 401 or 403
+	refusalWait = time.Minute
+)
+
+func judge(status int) verdict {
+	for _, rule := range policy {
+		if rule.from <= status && status <= rule.to {
+			return rule.verdict
+		}
+	}
+	return backOff
+}
+
+// settle moves the state by the answer to the push of b.
+func (r *run) settle(b batch, got answer) {
+	s, now := &r.state, time.Now()
+	v := judge(got.status)
+	if v == advance {
+		r.succeed(b, now)
+		return
+	}
+	r.urgent = true
+	s.Attempts++
+	s.LastError = got.problem
+	if s.Attempts == 1 {
+		r.log.Warn("push was not taken", "seq", b.through, "err", got.problem)
+	}
+	switch v {
+	case shrink:
+		if b.events == 1 {
+			r.suspend("the subscriber finds even one event too large: " + got.problem)
+			return
+		}
+		s.BatchLimit = b.events / 2
+		return
+	case suspend:
+		r.suspend("the subscriber says that its callback is gone for good: " + got.problem)
+		return
+	case halt:
+		wait, ok := retry.After(got.retryAfter, now)
+		if !ok || wait < time.Second {
+			wait = max(wait, r.Backoff.Delay(s.Attempts)) // no wait at all would be a storm
+		}
+		if wait > r.suspendAfter() {
+			r.suspend(fmt.Sprintf("the subscriber asks to wait until %s: %s", now.Add(wait).UTC().Format(time.RFC3339), got.problem))
+			return
+		}
+		s.HaltedUntil = until(now, wait)
+		return
+	case refused:
+		if s.Refusals++; s.Refusals > refusals {
+			r.suspend("the subscriber refuses the token: " + got.problem)
+			return
+		}
+		s.HaltedUntil = until(now, refusalWait)
+	case advance, backOff:
+		s.HaltedUntil = until(now, r.Backoff.Delay(s.Attempts))
+	}
+	if s.FailingSince.IsZero() {
+		s.FailingSince = now.UTC()
+	}
+	if failing := now.Sub(s.FailingSince); failing >= r.suspendAfter() {
+		r.suspend(fmt.Sprintf("not one push was taken for %s: %s", failing.Round(time.Minute), got.problem))
+	}
+}
+
+func (r *run) succeed(b batch, now time.Time) {
+	s := &r.state
+	if s.Attempts > 0 {
+		r.log.Info("pushes are taken again", "seq", b.through, "attempts", s.Attempts)
+		r.urgent = true
+	}
+	s.settled()
+	s.Acknowledged, s.SucceededAt = b.through, now.UTC()
+	r.moveTo(b.through)
+	if s.BatchLimit > 0 && b.events >= s.BatchLimit {
+		// Slowly, for growing past what the subscriber takes costs a refused push each time.
+		if s.BatchLimit++; s.BatchLimit >= r.sub.BatchEvents {
+			s.BatchLimit = 0
+		}
+	}
+}
+
+func (r *run) suspend(reason string) {
+	r.state.Status, r.state.Reason, r.state.HaltedUntil = Suspended, reason, time.Time{}
+	r.log.Error("subscription is suspended: its position is kept until it is resumed", "seq", r.state.Cursor, "err", reason)
+}
+
+func (r *run) suspendAfter() time.Duration {
+	if r.SuspendAfter > 0 {
+		return r.SuspendAfter
+	}
+	return 24 * time.Hour
+}
+
+func until(now time.Time, wait time.Duration) time.Time {
+	return now.Add(wait).UTC().Round(0) // as it is read back: without the monotonic clock
+}

@@ -1,0 +1,401 @@
+package producer_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/producer"
+)
+
+// What every status does to a subscription.
+func TestPushPolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		last := put(t, store, "local", 2)[1]
+		for code := 200; code < 600; code++ {
+			name := fmt.Sprint(code)
+			subscribe(t, store, name)
+			s := newSubscriber(status(code, "Retry-After", "600", "Location", "https://elsewhere.example/"))
+			s.always = silent
+			p := newPusher(t, store, s)
+			p.Subscription.Name = name
+			began := time.Now()
+			stop := start(t, p)
+			s.next(t)
+			time.Sleep(200 * time.Millisecond)
+			synctest.Wait()
+			got := stateOf(t, store, name)
+			stop()
+
+			kept := got.Cursor == 0 && got.Acknowledged == 0 && strings.Contains(got.LastError, name)
+			failing := got.FailingSince.Equal(began)
+			halted := got.HaltedUntil.Sub(began)
+			var ok bool
+			switch {
+			case code < 300:
+				ok = got.Cursor == last && got.Acknowledged == last && got.Attempts == 0 && !failing && got.LastError == ""
+			case code == 429, code == 503:
+				ok = kept && halted == 10*time.Minute && got.FailingSince.IsZero()
+			case code == 401, code == 403:
+				ok = kept && halted == time.Minute && failing
+			case code == 410:
+				ok = kept && strings.Contains(got.Reason, "410")
+			case code == 413:
+				ok = kept && got.BatchLimit == 1 && got.HaltedUntil.IsZero() && got.FailingSince.IsZero()
+			default:
+				ok = kept && halted >= time.Second/2 && halted <= time.Second && failing
+			}
+			if !ok || (got.Status == producer.Suspended) != (code == 410) {
+				t.Errorf("%d: %+v", code, got)
+			}
+		}
+	})
+}
+
+func TestPushHalts(t *testing.T) {
+	for _, c := range []struct {
+		retryAfter string
+		from, to   time.Duration
+	}{
+		{"60", time.Minute, time.Minute},
+		{"86400", 24 * time.Hour, 24 * time.Hour},
+		{"Sat, 01 Jan 2000 00:05:00 GMT", 5 * time.Minute, 5 * time.Minute}, // a bubble begins with 2000
+		{"", time.Second / 2, time.Second},
+		{"soon", time.Second / 2, time.Second},
+		{"-1", time.Second / 2, time.Second},
+		{"0", time.Second / 2, time.Second},
+		{"Fri, 31 Dec 1999 00:00:00 GMT", time.Second / 2, time.Second},
+	} {
+		t.Run(c.retryAfter, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := openStore(t, t.TempDir())
+				subscribe(t, store, "b")
+				put(t, store, "local", 2)
+				s := newSubscriber(status(429, "Retry-After", c.retryAfter))
+				start(t, newPusher(t, store, s))
+				first := s.next(t)
+				second := s.next(t)
+				if wait := second.at.Sub(first.at); wait < c.from || wait > c.to+time.Millisecond {
+					t.Errorf("the second came after %v, want %v to %v", wait, c.from, c.to)
+				}
+				if first.body != second.body {
+					t.Errorf("%s\n%s", first.body, second.body)
+				}
+			})
+		})
+	}
+}
+
+func TestPushHaltOfAYearSuspends(t *testing.T) {
+	for _, retryAfter := range []string{"86401", "31536000", strings.Repeat("9", 100), "Fri, 31 Dec 9999 23:59:59 GMT"} {
+		t.Run(retryAfter[:5], func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := openStore(t, t.TempDir())
+				subscribe(t, store, "b")
+				put(t, store, "local", 2)
+				s := newSubscriber(status(503, "Retry-After", retryAfter))
+				start(t, newPusher(t, store, s))
+				s.next(t)
+				synctest.Wait()
+				if got := stateOf(t, store, "b"); got.Status != producer.Suspended || !strings.Contains(got.Reason, "asks to wait") || got.Cursor != 0 {
+					t.Errorf("%+v", got)
+				}
+			})
+		})
+	}
+}
+
+// A subscriber that halts for weeks never counts as failing; without Retry-After the waits grow.
+func TestPushHaltIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		subscribe(t, store, "b")
+		want := put(t, store, "local", 2)
+		s := newSubscriber()
+		s.always = status(429)
+		start(t, newPusher(t, store, s))
+		began := time.Now()
+		n := 0
+		for ; time.Since(began) < 14*24*time.Hour; n++ {
+			s.next(t)
+		}
+		if got := stateOf(t, store, "b"); got.Status != producer.Active || !got.FailingSince.IsZero() {
+			t.Errorf("%+v", got)
+		}
+		if n > 14*24*8+20 {
+			t.Errorf("%d pushes in two weeks", n)
+		}
+		s.mu.Lock()
+		s.always = nil
+		s.mu.Unlock()
+		wantChain(t, 0, []pushed{s.next(t)}, want)
+	})
+}
+
+// A halt, and what went before, survive a restart.
+func TestPushHaltSurvivesRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		store := openStore(t, dir)
+		subscribe(t, store, "b")
+		want := put(t, store, "local", 2)
+		s := newSubscriber(status(500), status(429, "Retry-After", "3600"))
+		stop := start(t, newPusher(t, store, s))
+		s.next(t)
+		halted := s.next(t).at
+		synctest.Wait()
+		// No clean end: the state is read as a crash would leave it.
+		before := stateOf(t, store, "b")
+		if before.Attempts != 2 || before.FailingSince.IsZero() || before.HaltedUntil.Sub(halted) != time.Hour || !strings.Contains(before.LastError, "429") {
+			t.Errorf("%+v", before)
+		}
+		stop()
+
+		time.Sleep(10 * time.Minute)
+		start(t, newPusher(t, openStore(t, dir), s))
+		p := s.next(t)
+		if wait := p.at.Sub(halted); wait < time.Hour || wait > time.Hour+time.Second {
+			t.Errorf("pushed again after %v, want an hour", wait)
+		}
+		wantChain(t, 0, []pushed{p}, want)
+	})
+}
+
+func TestPushRefusedSuspends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		store := openStore(t, t.TempDir())
+		subscribe(t, store, "b")
+		want := put(t, store, "local", 2)
+		s := newSubscriber()
+		s.always = func(w http.ResponseWriter, r *http.Request, _ pushed) {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprintf(w, `{"title":"token expired","detail":"%s of %s is old"}`, r.Header.Get("Authorization"), r.URL)
+		}
+		p := newPusher(t, store, s)
+		p.Logger = slog.New(slog.NewJSONHandler(&logged, nil))
+		stop := start(t, p)
+		first, second, third := s.next(t), s.next(t), s.next(t)
+		if a, b := second.at.Sub(first.at), third.at.Sub(second.at); a != time.Minute || b != time.Minute {
+			t.Errorf("retries after %v and %v, want a minute each", a, b)
+		}
+		time.Sleep(48 * time.Hour)
+		s.none(t)
+		got := stateOf(t, store, "b")
+		if got.Status != producer.Suspended || !strings.Contains(got.Reason, "token expired") || got.Cursor != 0 {
+			t.Errorf("%+v", got)
+		}
+
+		// Resumed, it goes on from its cursor; Wake makes it so at once.
+		s.mu.Lock()
+		s.always = nil
+		s.mu.Unlock()
+		if err := producer.Resume(t.Context(), store, "b"); err != nil {
+			t.Fatal(err)
+		}
+		resumed := time.Now()
+		p.Wake()
+		again := s.next(t)
+		if again.at != resumed {
+			t.Errorf("went on %v after Wake", again.at.Sub(resumed))
+		}
+		wantChain(t, 0, []pushed{again}, want)
+		stop()
+		doc, err := store.Get(t.Context(), producer.SubscriptionKind, "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{logged.String(), string(doc.Body), got.Reason, got.LastError} {
+			if strings.Contains(text, "hidden-") {
+				t.Errorf("a secret is in %s", text)
+			}
+		}
+	})
+}
+
+func TestPushResumesWithoutWake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		subscribe(t, store, "b")
+		put(t, store, "local", 2)
+		s := newSubscriber(status(410))
+		start(t, newPusher(t, store, s))
+		s.next(t)
+		time.Sleep(100 * time.Hour)
+		s.none(t)
+		if err := producer.Resume(t.Context(), store, "b"); err != nil {
+			t.Fatal(err)
+		}
+		resumed := time.Now()
+		if again := s.next(t); again.at.Sub(resumed) > 30*time.Second {
+			t.Errorf("went on after %v", again.at.Sub(resumed))
+		}
+		if err := producer.Resume(t.Context(), store, "nobody"); !errors.Is(err, entityevent.ErrAbsent) {
+			t.Errorf("%v, want ErrAbsent", err)
+		}
+	})
+}
+
+// A suspended subscription whose callback or token was corrected in the configuration is tried again.
+func TestPushAnotherTokenResumes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		subscribe(t, store, "b")
+		want := put(t, store, "local", 2)
+		s := newSubscriber(status(410))
+		stop := start(t, newPusher(t, store, s))
+		s.next(t)
+		synctest.Wait()
+		stop()
+		stop = start(t, newPusher(t, store, s))
+		time.Sleep(time.Hour)
+		s.none(t) // a restart alone changes nothing
+		stop()
+		p := newPusher(t, store, s)
+		p.Subscription.Token = "another"
+		start(t, p)
+		wantChain(t, 0, []pushed{s.next(t)}, want)
+	})
+}
+
+func TestPushFailingForADaySuspends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		subscribe(t, store, "b")
+		put(t, store, "local", 2)
+		s := newSubscriber()
+		s.always = lost
+		start(t, newPusher(t, store, s))
+		began := time.Now()
+		n := 0
+		var last, longest time.Duration
+		for stateOf(t, store, "b").Status != producer.Suspended {
+			at := s.next(t).at.Sub(began)
+			longest, last = max(longest, at-last), at
+			n++
+			synctest.Wait()
+		}
+		if last < 24*time.Hour || last > 24*time.Hour+15*time.Minute || longest > 15*time.Minute || n < 96 || n > 250 {
+			t.Errorf("suspended after %v and %d pushes, at most %v apart", last, n, longest)
+		}
+		time.Sleep(48 * time.Hour)
+		s.none(t)
+		if got := stateOf(t, store, "b"); !strings.Contains(got.Reason, "24h") || got.Cursor != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// A subscriber that takes three events at a time gets all of them.
+func TestPushHalvesTheBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		subscribe(t, store, "b")
+		want := put(t, store, "local", 100)
+		refusedPushes := 0
+		var taken []pushed
+		s := newSubscriber()
+		s.always = func(w http.ResponseWriter, _ *http.Request, p pushed) {
+			if len(p.events) > 3 {
+				refusedPushes++
+				w.WriteHeader(http.StatusRequestEntityTooLarge)
+				return
+			}
+			taken = append(taken, p)
+		}
+		start(t, newPusher(t, store, s))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		wantChain(t, 0, taken, want)
+		if refusedPushes > len(taken) {
+			t.Errorf("%d pushes were refused for %d taken: it grows back too fast", refusedPushes, len(taken))
+		}
+	})
+}
+
+func TestPushGrowsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		subscribe(t, store, "b")
+		put(t, store, "local", 200)
+		s := newSubscriber(status(413))
+		p := newPusher(t, store, s)
+		p.Subscription.BatchEvents = 10
+		start(t, p)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		var sizes []int
+		for len(s.got) > 0 {
+			sizes = append(sizes, len(s.next(t).events))
+		}
+		if sizes[0] != 10 || sizes[1] != 5 || !slices.IsSorted(sizes[1:len(sizes)-1]) || !slices.Contains(sizes[1:], 10) {
+			t.Errorf("%v: want it to grow slowly from 5 to 10", sizes)
+		}
+		if got := stateOf(t, store, "b"); got.BatchLimit != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestPushOneEventTooLargeSuspends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		subscribe(t, store, "b")
+		put(t, store, "local", 8)
+		s := newSubscriber()
+		s.always = status(413)
+		start(t, newPusher(t, store, s))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := len(s.got); n != 4 {
+			t.Errorf("%d pushes, want of 8, 4, 2 and 1", n)
+		}
+		if got := stateOf(t, store, "b"); got.Status != producer.Suspended || !strings.Contains(got.Reason, "one event") || got.Cursor != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// While the store fails nothing is pushed twice as fast, and afterwards it goes on.
+func TestPushOutlivesTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		subscribe(t, store, "b")
+		broken := &breaking{Store: store, err: errors.New("disk full")}
+		s := newSubscriber()
+		start(t, newPusher(t, broken, s))
+		want := put(t, store, "local", 3)
+		time.Sleep(time.Hour)
+		s.none(t)
+		broken.mu.Lock()
+		broken.err = nil
+		broken.mu.Unlock()
+		wantChain(t, 0, []pushed{s.next(t)}, want)
+	})
+}
+
+type breaking struct {
+	producer.Store
+	counter
+	err error
+}
+
+func (b *breaking) Get(ctx context.Context, kind, id string) (entityevent.Doc, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil {
+		return entityevent.Doc{}, b.err
+	}
+	return b.Store.Get(ctx, kind, id)
+}
