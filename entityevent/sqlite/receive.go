@@ -21,7 +21,7 @@ const (
 
 	// The lowest event above the cursor that is not settled yet, and the highest below it that is.
 	unsettledQuery = `SELECT min(seq) FROM recent WHERE feed = ? AND seq > ? AND seq <= ? AND at > ?`
-	settledQuery   = `SELECT max(seq) FROM recent WHERE feed = ? AND seq > ? AND seq < ?`
+	settledQuery   = `SELECT max(seq) FROM recent WHERE feed = ? AND seq > ? AND seq <= ?`
 )
 
 var (
@@ -211,10 +211,10 @@ func (r *receipt) follow() error {
 // below the lowest one that was first seen too short a time ago.
 func (r *receipt) settled() (entityevent.Sequence, error) {
 	c := &r.cursor
-	limit, unsettled := int64(r.Through)+1, false
+	limit, unsettled := int64(r.Through), false
 	_, err := r.tx.one(unsettledQuery, func(row []driver.Value) {
 		if low, ok := row[0].(int64); ok {
-			limit, unsettled = low, true
+			limit, unsettled = low-1, true
 		}
 	}, r.Feed, int64(c.Sequence), int64(r.Through), r.Asked.Add(-r.Settle).UnixMicro())
 	if err != nil {
