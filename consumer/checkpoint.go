@@ -25,7 +25,8 @@ type loadState struct {
 // checkpoint is how far the load of one resource is.
 type checkpoint struct {
 	Pass    int64  `json:"pass"`
-	Next    string `json:"next,omitempty"` // the page to ask for next; empty: the first
+	Next    string `json:"next,omitempty"`   // the page to ask for next; empty: the first
+	Linked  bool   `json:"linked,omitempty"` // the producer does not begin after a key: its nextLinks are all there is
 	Records int64  `json:"records"`
 	Read    bool   `json:"read"`            // the last page was read
 	Sweep   bool   `json:"sweep"`           // there were records before: those that the producer lacks must go

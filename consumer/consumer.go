@@ -63,6 +63,7 @@ type Feed struct {
 	pull     chan struct{}   // wakes the puller
 	apply    chan struct{}   // wakes the applier
 	loading  chan struct{}   // held by the one who loads
+	complete bool            // nothing is left to load; guarded by loading
 	applying chan struct{}   // held by the one who applies
 	waits    waits           // whether the producer holds a poll
 	tongue   tongue          // how the producer is asked for several keys

@@ -64,8 +64,8 @@ func (f *Feed) eventsAfter(ctx context.Context, after entityevent.Sequence, hold
 	}
 	if p.log == "" {
 		p.through = last
-	} else if p.through < last {
-		return p, fmt.Errorf("EntityEvent after %d: %w: EntityEvent-Through is missing or below what was asked for", after, errUnexpected)
+	} else if len(p.events) > 0 && p.through < last {
+		return p, fmt.Errorf("EntityEvent after %d: %w: EntityEvent-Through is missing or below the last event", after, errUnexpected)
 	}
 	return p, nil
 }

@@ -131,8 +131,8 @@ func concernsAll(err error) bool {
 // many asks for several records at once, in the best way that the producer understands, and reads
 // singly what did not come back.
 func (f *fetcher) many(ctx context.Context, key keyField, tasks []*task) error {
-	start, proven := f.tongue.get()
-	for w := start; w < bySingle; w++ {
+	w, proven := f.tongue.get()
+	for ; w < bySingle; w++ {
 		bodies, err := f.batch(ctx, w, key, tasks)
 		if refused(err, http.StatusBadRequest, http.StatusNotImplemented) {
 			if proven {
@@ -166,7 +166,7 @@ func (f *fetcher) many(ctx context.Context, key keyField, tasks []*task) error {
 	if err := f.each(ctx, key, tasks); err != nil {
 		return err
 	}
-	if !proven && f.alive {
+	if w == bySingle && f.alive {
 		f.tongue.learn(bySingle)
 	}
 	return nil

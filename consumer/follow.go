@@ -100,15 +100,20 @@ func (f *Feed) poll(ctx context.Context, hold bool) (reached, error) {
 	f.client.pace.named(p.Log != "")
 	asked := p.Sequence
 	for {
-		page, err := f.eventsAfter(ctx, asked, hold && !end.Behind())
+		held := hold && !end.Behind()
+		page, err := f.eventsAfter(ctx, asked, held)
 		if err != nil {
 			return end, err
 		}
-		if hold {
+		if held {
 			f.waits.learn(page.held)
 		}
 		if page.log != end.Log {
 			return end, fmt.Errorf("%w: a page names another log than the one followed", entityevent.ErrAnotherLog)
+		}
+		if page.through < asked {
+			return end, fmt.Errorf("%w: the producer's log ends at %d, below our cursor %d: it was restored from a backup, or answers from an old copy",
+				errUnexpected, page.through, asked)
 		}
 		over := len(page.events) == 0 && !(page.more && page.through > asked)
 		if over && page.log == "" && end.events == 0 {

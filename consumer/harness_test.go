@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -118,4 +119,8 @@ func status(t *testing.T, f *consumer.Feed) consumer.Status {
 	return s
 }
 
-const settle = 10 * time.Second
+// pass lets the time of a bubble go by, and everything happen that then happens.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}

@@ -46,6 +46,9 @@ func (f *Feed) load(ctx context.Context) error {
 		return err
 	}
 	defer func() { <-f.loading }()
+	if f.complete {
+		return nil
+	}
 	state, doc, err := f.loadState(ctx)
 	if err != nil {
 		return err
@@ -55,7 +58,7 @@ func (f *Feed) load(ctx context.Context) error {
 			return err
 		}
 	}
-	return f.complete(ctx)
+	return f.finish(ctx)
 }
 
 // reload begins another load and completes it. The replica is served meanwhile.
@@ -69,7 +72,7 @@ func (f *Feed) reload(ctx context.Context) error {
 		err = f.begin(ctx, state, doc)
 	}
 	if err == nil {
-		err = f.complete(ctx)
+		err = f.finish(ctx)
 	}
 	return err
 }
@@ -92,7 +95,7 @@ func (f *Feed) resynchronise(ctx context.Context) error {
 	if err := f.begin(ctx, state, doc); err != nil {
 		return err
 	}
-	return f.complete(ctx)
+	return f.finish(ctx)
 }
 
 // begin notes the producer's head and lets the feed follow its log from there. Only what is read after
@@ -108,6 +111,7 @@ func (f *Feed) begin(ctx context.Context, state loadState, doc entityevent.Doc) 
 			return err
 		}
 	}
+	f.complete = false
 	state.Pass++
 	state.Begun, state.Done = time.Now(), false
 	_, err = f.Store.Receive(ctx, entityevent.Delivery{Feed: f.Name, Log: head.log, Adopt: true, Chained: true,
@@ -120,8 +124,8 @@ func (f *Feed) begin(ctx context.Context, state loadState, doc entityevent.Doc) 
 	return nil
 }
 
-// complete loads the resources that the present pass has not loaded.
-func (f *Feed) complete(ctx context.Context) error {
+// finish loads the resources that the present pass has not loaded.
+func (f *Feed) finish(ctx context.Context) error {
 	state, doc, err := f.loadState(ctx)
 	if err != nil {
 		return err
@@ -138,6 +142,7 @@ func (f *Feed) complete(ctx context.Context) error {
 			return err
 		}
 	}
+	f.complete = true
 	if state.Done && state.Loaded {
 		return nil
 	}

@@ -241,6 +241,11 @@ func (s *source) page(_ http.ResponseWriter, r *http.Request, resource string, r
 		rows = slices.Clone(rows)
 		slices.SortStableFunc(rows, func(a, b row) int { return strings.Compare(a.key, b.key) })
 	}
+	if s.log != "" && resource != "EntityEvent" {
+		rows = slices.Clone(rows)
+		slices.SortStableFunc(rows, func(a, b row) int { return strings.Compare(a.key, b.key) })
+		rows = slices.DeleteFunc(rows, func(r row) bool { return r.key <= q.Get("$skiptoken") })
+	}
 	skip, _ := strconv.Atoi(q.Get("$skip"))
 	rows = rows[min(skip, len(rows)):]
 	if top, err := strconv.Atoi(q.Get("$top")); err == nil {
@@ -270,7 +275,10 @@ func (s *source) write(w http.ResponseWriter, r *http.Request, resource string, 
 		}
 	}
 	_, _ = w.Write([]byte("]"))
-	if more {
+	if more && s.log != "" && resource != "EntityEvent" {
+		// Ours begin after the last key.
+		fmt.Fprintf(w, `,"@odata.nextLink":"%s/%s?$skiptoken=%s"`, s.root, resource, url.QueryEscape(page[len(page)-1].key))
+	} else if more {
 		skip, _ := strconv.Atoi(q.Get("$skip"))
 		q.Set("$skip", strconv.Itoa(skip+len(page)))
 		fmt.Fprintf(w, `,"@odata.nextLink":"%s/%s?%s"`, s.root, resource, strings.ReplaceAll(q.Encode(), "%24", "$"))
@@ -290,6 +298,10 @@ func condition(filter, key string) (func(value string) bool, error) {
 	}
 	switch op {
 	case "gt", "ge":
+		if key != "EntityEventSequence" {
+			after, err := literals(rest, ";")
+			return func(value string) bool { return value > after[0] || op == "ge" && value == after[0] }, err
+		}
 		n, err := strconv.ParseInt(rest, 10, 64)
 		return func(value string) bool {
 			v, _ := strconv.ParseInt(value, 10, 64)

@@ -169,9 +169,9 @@ func (s *state) heard(level bool, events int) {
 func (s *state) load(under bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.now.Loading, s.progress.Records = nil, 0
+	s.now.Loading, s.progress.Resource = nil, ""
 	if under {
-		s.now.Loading = &Progress{}
+		s.now.Loading, s.progress.Records = &Progress{}, 0
 	}
 }
 
