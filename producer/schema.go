@@ -1,0 +1,285 @@
+package producer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/metadata"
+)
+
+// Schema is the schema of one feed: the one of the configuration, or one inferred from the records. An
+// inferred one grows along the log, when somebody asks for it, and is kept in the store with the
+// position up to which it has looked, so that no event is looked at twice.
+type Schema struct {
+	store Store
+	feed  string
+	fixed bool
+
+	mu    sync.RWMutex // of model
+	model *metadata.Schema
+
+	growing sync.Mutex // of what follows
+	through entityevent.Sequence
+	saved   entityevent.Sequence
+	version int64 // of the document
+}
+
+const (
+	schemaKind = "schema"
+	growEvents = 1000   // looked at in one step
+	growSave   = 10_000 // how far the position moves before it is saved for its own sake
+)
+
+type schemaDoc struct {
+	Through entityevent.Sequence `json:"through"`
+	Schema  *metadata.Schema     `json:"schema"`
+}
+
+// OpenSchema returns the schema of a feed. With an EDMX, which becomes the Schema's own, it is that one
+// and EntityEvent; without, it is inferred.
+func OpenSchema(ctx context.Context, store Store, feed string, edmx *metadata.Schema) (*Schema, error) {
+	s := &Schema{store: store, feed: feed, fixed: edmx != nil, model: edmx}
+	if s.fixed {
+		s.model.Add(metadata.EntityEvent())
+		return s, nil
+	}
+	if err := s.load(ctx); err != nil {
+		return nil, fmt.Errorf("schema of feed %s: %w", feed, err)
+	}
+	return s, nil
+}
+
+// load takes over what the store has.
+func (s *Schema) load(ctx context.Context) error {
+	doc, err := s.store.Get(ctx, schemaKind, s.feed)
+	if err != nil {
+		return err
+	}
+	kept := schemaDoc{Schema: &metadata.Schema{Namespace: metadata.Namespace}}
+	if doc.Version > 0 && doc.Body != nil {
+		if err := json.Unmarshal(doc.Body, &kept); err != nil {
+			return err
+		}
+	}
+	kept.Schema.Add(metadata.EntityEvent())
+	s.mu.Lock()
+	s.model = kept.Schema
+	s.mu.Unlock()
+	s.version, s.through, s.saved = doc.Version, kept.Through, kept.Through
+	return nil
+}
+
+// Grow makes an inferred schema know every record that was committed before the call. It takes bounded
+// steps and saves what it learned; its work is proportional to the events since the last call.
+func (s *Schema) Grow(ctx context.Context) error {
+	if s.fixed {
+		return nil
+	}
+	s.growing.Lock()
+	defer s.growing.Unlock()
+	if err := s.grow(ctx); err != nil {
+		return fmt.Errorf("schema of feed %s: %w", s.feed, err)
+	}
+	return nil
+}
+
+func (s *Schema) grow(ctx context.Context) error {
+	view := entityevent.View{Feed: s.feed, Mask: entityevent.Everyone}
+	var head entityevent.Sequence
+	for {
+		page, err := s.store.Events(ctx, view, entityevent.EventQuery{After: s.through, Limit: growEvents})
+		if err != nil {
+			return err
+		}
+		if head == 0 {
+			head = page.Head
+		}
+		changed, err := s.learn(ctx, view, page.Events)
+		if err != nil {
+			return err
+		}
+		s.through = max(s.through, page.Through)
+		if changed || s.through-s.saved >= growSave {
+			if err := s.save(ctx); err != nil {
+				return err
+			}
+		}
+		if !page.More || s.through >= head {
+			return nil
+		}
+	}
+}
+
+// learn looks at the records that the events name.
+func (s *Schema) learn(ctx context.Context, view entityevent.View, events []entityevent.Event) (changed bool, err error) {
+	keys := map[string][]string{}
+	for _, e := range events {
+		keys[e.Resource] = append(keys[e.Resource], e.Key)
+	}
+	for resource, keys := range keys {
+		for record, err := range s.store.Read(ctx, view, entityevent.Query{Resource: resource, Keys: keys}) {
+			if err != nil {
+				return false, err
+			}
+			grown, err := s.infer(record)
+			if err != nil {
+				return false, err
+			}
+			changed = changed || grown
+		}
+		changed = s.name(resource) || changed
+	}
+	return changed, nil
+}
+
+// infer grows the schema by one record.
+func (s *Schema) infer(record entityevent.Record) (changed bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err = entityevent.EachMember(record.Body, func(name string, value []byte) error {
+		changed = s.model.InferMember(record.Resource, name, value) || changed
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", record.Ref, err)
+	}
+	if t := s.model.Type(record.Resource); t != nil && len(t.Key) == 0 {
+		if key := keyOf(record); key != "" {
+			changed = s.model.SetKey(record.Resource, key) || changed
+		}
+	}
+	return changed, nil
+}
+
+// name makes a resource of the Data Dictionary known though all its records are gone, for the log names
+// it (RCP-27, Certification).
+func (s *Schema) name(resource string) (changed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, ok := metadata.KnownKey(resource)
+	if !ok || s.model.Type(resource) != nil {
+		return false
+	}
+	s.model.InferMember(resource, key, []byte("null"))
+	return s.model.SetKey(resource, key)
+}
+
+// keyOf returns the name of the member that holds a record's key: the Data Dictionary's, the one named
+// after the resource, one whose name ends in Key, or any.
+func keyOf(record entityevent.Record) string {
+	known, _ := metadata.KnownKey(record.Resource)
+	best, rank := "", 0
+	_ = entityevent.EachMember(record.Body, func(name string, _ []byte) error { // stored bodies are objects
+		r := 1
+		switch {
+		case name == known:
+			r = 4
+		case name == record.Resource+"Key":
+			r = 3
+		case strings.HasSuffix(name, "Key"):
+			r = 2
+		}
+		if r > rank && entityevent.StringMember(record.Body, name) == record.Key {
+			best, rank = name, r
+		}
+		return nil
+	})
+	return best
+}
+
+func (s *Schema) save(ctx context.Context) error {
+	s.mu.RLock()
+	body, err := json.Marshal(schemaDoc{s.through, s.model})
+	s.mu.RUnlock()
+	if err != nil {
+		return err
+	}
+	doc := entityevent.Doc{Kind: schemaKind, ID: s.feed, Version: s.version, Body: body}
+	_, err = s.store.Apply(ctx, entityevent.Commit{Feed: s.feed, Docs: []entityevent.Doc{doc}})
+	if errors.Is(err, entityevent.ErrConflict) {
+		return s.load(ctx) // another process saved its own: go on from there
+	}
+	if err != nil {
+		return err
+	}
+	s.version++
+	s.saved = s.through
+	return nil
+}
+
+// Configured says that the schema is the configuration's: there is nothing beside what it names.
+func (s *Schema) Configured() bool { return s.fixed }
+
+// KeyField returns the name and type of a resource's key field. It is false for a resource that is
+// neither in the schema nor, if that is inferred, in the Data Dictionary.
+func (s *Schema) KeyField(resource string) (name, edmType string, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if name, edmType, ok = s.model.KeyField(resource); ok || s.fixed {
+		return name, edmType, ok
+	}
+	name, ok = metadata.KnownKey(resource)
+	return name, "Edm.String", ok
+}
+
+// Allows says whether a record of the resource may have this member.
+func (s *Schema) Allows(resource, member string) bool {
+	if !s.fixed || strings.Contains(member, "@") {
+		return true
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.model.HasMember(resource, member)
+}
+
+// Resource returns the resource of this name in any case, for @reso.context writes it in lower case.
+func (s *Schema) Resource(name string) (resource string, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, r := range s.model.Resources() {
+		if strings.EqualFold(r, name) {
+			return r, true
+		}
+	}
+	if s.fixed {
+		return "", false
+	}
+	return metadata.KnownResource(name)
+}
+
+// Resources returns the names of the resources as of now.
+func (s *Schema) Resources(ctx context.Context) ([]string, error) {
+	if err := s.Grow(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.model.Resources(), nil
+}
+
+// EDMX returns the schema as of now, with exactly one Schema element.
+func (s *Schema) EDMX(ctx context.Context) ([]byte, error) {
+	if err := s.Grow(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var b bytes.Buffer
+	err := s.model.Write(&b)
+	return b.Bytes(), err
+}
+
+// quoted says whether keys of this type are written in quotes.
+func quoted(edmType string) bool {
+	switch edmType {
+	case "Edm.Int64", "Edm.Int32", "Edm.Int16", "Edm.Byte", "Edm.SByte", "Edm.Guid":
+		return false
+	}
+	return true
+}

@@ -1,0 +1,273 @@
+package producer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/bearer"
+	"github.com/resosync/resosync/entityevent/odata"
+)
+
+// Client is who asks.
+type Client struct {
+	Name    string
+	Profile string           // the access profile; "" without one
+	Mask    entityevent.Mask // what it may see
+}
+
+// Gate decides who may ask.
+type Gate interface {
+	// Admit returns the client that sent r, which must have the scope (bearer.ScopeRead or another):
+	// bearer.ErrUnauthorized without a token that is accepted, ErrForbidden or bearer.ErrAudience with one
+	// that does not allow this, and any other error when it cannot tell.
+	Admit(r *http.Request, scope string) (Client, error)
+}
+
+// ErrForbidden: the client is known and may not do this.
+var ErrForbidden = errors.New("the token does not allow this")
+
+// Limits of requests and answers.
+const (
+	defaultPage = 100
+	maxPage     = 5000
+	maxURL      = 64 << 10 // bytes of path and query
+	defaultBody = 8 << 20
+	maxWait     = 120 // seconds
+)
+
+// Server serves one feed of a store as an OData service root: the records, the EntityEvent resource
+// (RCP-27) and the metadata, and if it is Writable the write API (RCP-10). Store, Schema, Gate and Root are
+// required.
+//
+// An event can be read as soon as its write was answered. A write is answered after it is durable.
+// Collections are written while they are read; when reading fails in the middle the connection is
+// aborted, so that nobody takes a part for the whole.
+type Server struct {
+	Store    Store
+	Schema   *Schema
+	Gate     Gate
+	Root     string       // absolute URL of the service root, without a slash at its end
+	Prefix   string       // the service root's path in requests, as /odata
+	Feed     string       // Default entityevent.Local.
+	Writable bool         // only the feed entityevent.Local may be written
+	MaxBody  int64        // of a write, in bytes. Default 8 MB.
+	Logger   *slog.Logger // Default: discards.
+
+	once    sync.Once
+	drained context.Context // ends with Drain: what every held request looks at
+	drain   context.CancelFunc
+}
+
+// Drain answers the requests that are held for news now, and holds none from then on. It does not wait
+// for them: http.Server.Shutdown does, and it suits http.Server.RegisterOnShutdown.
+func (s *Server) Drain() {
+	s.prepare()
+	s.drain()
+}
+
+func (s *Server) prepare() {
+	s.once.Do(func() { s.drained, s.drain = context.WithCancel(context.Background()) })
+}
+
+// ServeHTTP implements http.Handler. It must be called before any mux, for they clean paths, and
+// Property('a//b') is a key.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.prepare()
+	w.Header().Set("Cache-Control", "no-store")
+	version, err := negotiate(r.Header)
+	w.Header().Set("OData-Version", version)
+	if err == nil {
+		err = s.serve(w, r)
+	}
+	if err != nil {
+		s.refuse(w, r, err)
+	}
+}
+
+// negotiate returns the version of the response (OData 4.01 Protocol, 8.2.6 and 8.2.7).
+func negotiate(h http.Header) (string, error) {
+	asked := strings.TrimSpace(h.Get("OData-MaxVersion"))
+	name := "OData-MaxVersion"
+	if asked == "" {
+		asked, name = strings.TrimSpace(h.Get("OData-Version")), "OData-Version"
+	}
+	switch asked {
+	case "4.0":
+		return "4.0", nil
+	case "", "4.01":
+		return "4.01", nil
+	}
+	return "4.01", &odata.Error{Status: http.StatusBadRequest, Target: name, Message: "The versions of OData here are 4.0 and 4.01"}
+}
+
+// exchange is one request and its answer.
+type exchange struct {
+	*Server
+	w       http.ResponseWriter
+	r       *http.Request
+	path    odata.Path
+	client  Client
+	view    entityevent.View
+	options odata.Options
+	prefer  preferences
+}
+
+// serve answers a request. It returns an error only if nothing was written yet.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
+	if len(r.URL.RawQuery)+len(r.URL.Path) > maxURL {
+		return &odata.Error{Status: http.StatusRequestURITooLong, Message: "The URL is too long: ask for fewer keys at a time"}
+	}
+	below, ok := strings.CutPrefix(r.URL.EscapedPath(), s.Prefix)
+	if !ok || below != "" && below[0] != '/' {
+		return notFound("There is nothing here")
+	}
+	path, err := odata.ParsePath(below)
+	if err != nil {
+		return err
+	}
+	x := &exchange{Server: s, w: w, r: r, path: path, prefer: parsePrefer(r.Header)}
+	allow := x.allowed()
+	allows := slices.Contains(allow, r.Method)
+	scope := bearer.ScopeRead
+	if allows && writes(r.Method) {
+		scope = bearer.ScopeWrite
+	}
+	if x.client, err = s.Gate.Admit(r, scope); err != nil {
+		return err
+	}
+	x.view = entityevent.View{Feed: s.feed(), Mask: x.client.Mask}
+	if !allows || r.Method == http.MethodOptions {
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+	}
+	switch {
+	case !allows:
+		return &odata.Error{Status: http.StatusMethodNotAllowed, Message: "Not here: the methods are " + strings.Join(allow, ", ")}
+	case r.Method == http.MethodOptions:
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	case writes(r.Method):
+		return x.write()
+	}
+	if x.options, err = odata.ParseOptions(r.URL.RawQuery); err != nil {
+		return err
+	}
+	return x.read()
+}
+
+func writes(method string) bool {
+	switch method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// allowed returns the methods of the path.
+func (x *exchange) allowed() []string {
+	allow := []string{http.MethodGet, http.MethodHead, http.MethodOptions}
+	p := x.path
+	if !x.Writable || x.feed() != entityevent.Local || p.Resource == "" || p.Resource[0] == '$' ||
+		p.Resource == eventResource || len(p.Rest) > 0 {
+		return allow
+	}
+	if p.Key == nil {
+		return append(allow, http.MethodPost)
+	}
+	return append(allow, http.MethodPut, http.MethodPatch, http.MethodDelete)
+}
+
+// read answers GET and HEAD.
+func (x *exchange) read() error {
+	p := x.path
+	format, message := "application/json", "JSON"
+	if p.Resource == "$metadata" {
+		format, message = "application/xml", "XML"
+	}
+	if asked := strings.ToLower(strings.TrimSpace(cutParameters(x.options.Format))); asked != "" &&
+		asked != format && "application/"+asked != format && (asked != "text/plain" || len(p.Rest) == 0) {
+		return notOffered("$format", "The only format here is "+message)
+	}
+	switch {
+	case p.Resource == "":
+		return x.service()
+	case p.Resource[0] == '$':
+		if p.Resource != "$metadata" || p.Key != nil || len(p.Rest) > 0 {
+			return notFound("There is nothing here but $metadata")
+		}
+		return x.metadata()
+	case p.Resource == eventResource:
+		return x.events()
+	}
+	return x.records()
+}
+
+func cutParameters(mediaType string) string {
+	before, _, _ := strings.Cut(mediaType, ";")
+	return before
+}
+
+func (s *Server) feed() string {
+	if s.Feed == "" {
+		return entityevent.Local
+	}
+	return s.Feed
+}
+
+func (s *Server) logger() *slog.Logger {
+	if s.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Logger
+}
+
+// refuse answers with an error. No internal text leaves with it.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var refusal *odata.Error
+	switch {
+	case errors.As(err, &refusal):
+	case errors.Is(err, bearer.ErrUnauthorized):
+		challenge := `Bearer realm="resosync"`
+		if r.Header.Get("Authorization") != "" {
+			challenge += `, error="invalid_token"`
+		}
+		w.Header().Set("WWW-Authenticate", challenge)
+		err = &odata.Error{Status: http.StatusUnauthorized, Message: "A valid bearer token is needed"}
+	case errors.Is(err, ErrForbidden), errors.Is(err, bearer.ErrAudience):
+		err = &odata.Error{Status: http.StatusForbidden, Message: "The token does not allow this"}
+	case errors.Is(err, entityevent.ErrInvalid):
+		err = &odata.Error{Status: http.StatusBadRequest, Message: err.Error()}
+	case r.Context().Err() != nil:
+		panic(http.ErrAbortHandler) // the client is gone
+	default:
+		s.logger().Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		w.Header().Set("Retry-After", "5")
+		err = &odata.Error{Status: http.StatusServiceUnavailable, Message: "The store cannot answer now. Try again."}
+	}
+	odata.WriteError(w, err)
+}
+
+// abort ends an answer that has begun and cannot be completed.
+func (s *Server) abort(r *http.Request, err error) {
+	if r.Context().Err() == nil {
+		s.logger().Error("answer cut off", "method", r.Method, "path", r.URL.Path, "err", err)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+func badRequest(target, message string) error {
+	return &odata.Error{Status: http.StatusBadRequest, Target: target, Message: message}
+}
+
+func notFound(message string) error {
+	return &odata.Error{Status: http.StatusNotFound, Message: message}
+}
+
+func notOffered(target, message string) error {
+	return &odata.Error{Status: http.StatusNotImplemented, Target: target, Message: message}
+}

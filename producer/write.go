@@ -1,0 +1,253 @@
+package producer
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/odata"
+)
+
+// write answers POST, PUT, PATCH and DELETE (RCP-10). The change is durable before it is answered, and
+// its event can be read.
+func (x *exchange) write() error {
+	key, edmType, err := x.resource()
+	if err != nil {
+		return err
+	}
+	c := entityevent.Change{Ref: entityevent.Ref{Resource: x.path.Resource}}
+	if x.path.Key != nil {
+		c.Key = *x.path.Key
+	}
+	if x.r.Method != http.MethodDelete {
+		body, err := x.body()
+		if err != nil {
+			return err
+		}
+		if err := x.fill(&c, body, key, edmType); err != nil {
+			return err
+		}
+	}
+	switch x.r.Method {
+	case http.MethodPost:
+		c.Op, c.Only = entityevent.Put, entityevent.New
+	case http.MethodPut:
+		c.Op = entityevent.Put
+	case http.MethodPatch:
+		c.Op, c.Only = entityevent.Merge, entityevent.Present
+	case http.MethodDelete:
+		c.Op, c.Only = entityevent.Remove, entityevent.Present
+	}
+	if err := x.condition(&c); err != nil {
+		return err
+	}
+	outcomes, err := x.Store.Apply(x.r.Context(), entityevent.Commit{Feed: x.feed(), Changes: []entityevent.Change{c}})
+	if err != nil {
+		return err
+	}
+	if err := outcomes[0].Err; err != nil {
+		return x.refusal(c, err)
+	}
+	return x.written(c.Key, edmType, outcomes[0])
+}
+
+// body reads the request's body: one JSON object.
+func (x *exchange) body() ([]byte, error) {
+	unsupported := &odata.Error{Status: http.StatusUnsupportedMediaType, Target: "Content-Type", Message: "The body is application/json in UTF-8"}
+	mediaType, parameters, err := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
+	isJSON := mediaType == "application/json" || strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
+	if charset := parameters["charset"]; err != nil || !isJSON || charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return nil, unsupported
+	}
+	if encoding := x.r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		unsupported.Target, unsupported.Message = "Content-Encoding", "The body is not compressed"
+		return nil, unsupported
+	}
+	limit := x.MaxBody
+	if limit <= 0 {
+		limit = defaultBody
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, limit))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, &odata.Error{Status: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf("The body is larger than %d bytes", limit)}
+	case err != nil:
+		return nil, badRequest("", "The body could not be read to its end")
+	}
+	return bytes.TrimSpace(body), nil
+}
+
+// fill puts the body into the change, and key and body into agreement.
+func (x *exchange) fill(c *entityevent.Change, body []byte, key, edmType string) error {
+	var details []odata.Detail
+	err := entityevent.EachMember(body, func(name string, _ []byte) error {
+		if !x.Schema.Allows(c.Resource, name) {
+			details = append(details, odata.Detail{Code: "400", Target: name, Message: c.Resource + " has no field " + name})
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case len(details) > 0:
+		return &odata.Error{Status: http.StatusBadRequest, Target: details[0].Target, Message: details[0].Message, Details: details}
+	}
+	c.Body = body
+	inBody, err := bodyKey(body, key)
+	switch {
+	case err != nil:
+		return badRequest(key, err.Error())
+	case inBody == "" && x.path.Key == nil:
+		if !quoted(edmType) {
+			return badRequest(key, "The record needs its key "+key)
+		}
+		id, err := uuid.NewV7()
+		if err != nil {
+			return err
+		}
+		c.Key = id.String()
+		c.Body = withMember(body, key, c.Key, edmType)
+	case inBody == "" && x.r.Method == http.MethodPut:
+		c.Body = withMember(body, key, c.Key, edmType)
+	case x.path.Key == nil:
+		c.Key = inBody
+	case inBody != "" && inBody != c.Key:
+		return badRequest(key, fmt.Sprintf("%s in the body is not the key in the URL", key))
+	}
+	return c.Ref.Validate()
+}
+
+// bodyKey returns the key that a record holds, "" if it has no such member.
+func bodyKey(body []byte, field string) (string, error) {
+	text := entityevent.Member(body, field)
+	if text == nil {
+		return "", nil
+	}
+	key := entityevent.StringMember(body, field)
+	if key == "" || text[0] != '"' && bytes.ContainsAny(text, ".eE") {
+		return "", errors.New(field + " is a string that is not empty, or a whole number")
+	}
+	return key, nil
+}
+
+// withMember returns body with a first member more.
+func withMember(body []byte, name, value, edmType string) json.RawMessage {
+	out := append(appendString([]byte{'{'}, name), ':')
+	if _, err := strconv.ParseInt(value, 10, 64); err == nil && !quoted(edmType) {
+		out = append(out, value...)
+	} else {
+		out = appendString(out, value)
+	}
+	rest := bytes.TrimSpace(body[1:])
+	if rest[0] != '}' {
+		out = append(out, ',')
+	}
+	return append(out, rest...)
+}
+
+// condition reads If-Match and If-None-Match.
+func (x *exchange) condition(c *entityevent.Change) error {
+	if strings.TrimSpace(x.r.Header.Get("If-None-Match")) == "*" {
+		if c.Op != entityevent.Put {
+			return x.refusal(*c, entityevent.ErrConflict)
+		}
+		c.Only = entityevent.New
+	}
+	list := strings.TrimSpace(strings.Join(x.r.Header.Values("If-Match"), ","))
+	switch {
+	case list == "" || x.r.Method == http.MethodPost:
+		return nil
+	case list == "*":
+		c.Only = entityevent.Present
+		return nil
+	}
+	all := tags(list)
+	if len(all) > 1 {
+		// The store compares one hash: take the one that holds now, and it checks that it still does.
+		record, err := x.find(x.r.Context(), c.Key)
+		if err != nil {
+			return err
+		}
+		if matches(list, record.Hash) {
+			all = []string{record.Hash.String()}
+		}
+	}
+	hash, err := hex.DecodeString(all[0])
+	if err != nil || copy(c.IfHash[:], hash) != len(c.IfHash) || len(hash) != len(c.IfHash) || c.IfHash.IsZero() {
+		return x.refusal(*c, entityevent.ErrConflict) // no record ever had this tag
+	}
+	return nil
+}
+
+// refusal is what a refused change is answered with.
+func (x *exchange) refusal(c entityevent.Change, err error) error {
+	stale := &odata.Error{Status: http.StatusPreconditionFailed, Target: "If-Match", Message: "The record is not what the request takes it for: read it again"}
+	switch {
+	case errors.Is(err, entityevent.ErrExists) && x.r.Method == http.MethodPost:
+		return &odata.Error{Status: http.StatusConflict, Message: "There is a " + c.Resource + " with the key " + strconv.Quote(c.Key) + " already"}
+	case errors.Is(err, entityevent.ErrExists):
+		stale.Target = "If-None-Match"
+		return stale
+	case errors.Is(err, entityevent.ErrAbsent) && x.r.Method == http.MethodPut:
+		return stale
+	case errors.Is(err, entityevent.ErrAbsent):
+		return x.absent(c.Key)
+	case errors.Is(err, entityevent.ErrConflict):
+		return stale
+	}
+	return err
+}
+
+// written answers a change that was made.
+func (x *exchange) written(key, edmType string, o entityevent.Outcome) error {
+	h := x.w.Header()
+	if x.r.Method == http.MethodDelete {
+		x.w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	created := o.Before.IsZero()
+	h.Set("Location", x.url(key, edmType))
+	h.Set("EntityId", headerText(key))
+	h.Set("OData-EntityId", x.url(key, edmType))
+	h.Set("ETag", etag(o.Hash))
+	if x.prefer.ret != "" {
+		applied(h, "return", x.prefer.ret)
+	}
+	if x.prefer.ret == "minimal" || x.prefer.ret == "" && !created {
+		x.w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+	}
+	record, err := x.find(x.r.Context(), key)
+	if err != nil {
+		// The change is made, whatever became of the record or the store since.
+		x.w.WriteHeader(http.StatusNoContent)
+		return nil //nolint:nilerr // an error answer would say that nothing was written
+	}
+	x.writeRecord(status, record, edmType)
+	return nil
+}
+
+// headerText writes a key as a header's value: as it is if it is printable ASCII, else percent-encoded.
+func headerText(key string) string {
+	for i := 0; i < len(key); i++ {
+		if key[i] < ' ' || key[i] > '~' {
+			return odata.EscapeQuery(key)
+		}
+	}
+	return key
+}
