@@ -1,0 +1,213 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/robfig/cron/v3"
+)
+
+// check reports what is wrong with the values of c.
+func (r *reader) check(c *Config) {
+	if c.Producer == nil && c.Consumer == nil && len(r.problems) == 0 {
+		r.report("", "it is neither a producer nor a consumer: add a section producer or consumer (resosync init shows how)")
+	}
+	r.label("name", c.Name)
+	if c.Listen != "" {
+		r.listen("listen", c.Listen)
+	}
+	if c.PublicURL != "" {
+		r.url("public_url", c.PublicURL, "https://sync.acme.example")
+	}
+	if c.Producer != nil {
+		r.producer(c)
+	}
+	if c.Consumer != nil {
+		r.consumer(c.Consumer)
+	}
+}
+
+func (r *reader) producer(c *Config) {
+	p := c.Producer
+	if p.Feed != "" && p.Feed != "local" {
+		if c.Consumer == nil || !slices.ContainsFunc(c.Consumer.Feeds, func(f Feed) bool { return f.Name == p.Feed }) {
+			r.report("producer.feed", "there is no feed %q: name one of consumer.feeds, or local", p.Feed)
+		}
+	}
+	clients := map[string]bool{}
+	for i, client := range p.Clients {
+		path := fmt.Sprintf("producer.clients[%d]", i)
+		r.unique(path, client.Name, clients)
+		for j, scope := range client.Scopes {
+			if !slices.Contains([]string{"read", "write", "subscribe", "admin"}, scope) {
+				r.report(fmt.Sprintf("%s.scopes[%d]", path, j), "unknown scope %q: want read, write, subscribe or admin", scope)
+			}
+		}
+	}
+	subscriptions := map[string]bool{}
+	for i, s := range p.Subscriptions {
+		path := fmt.Sprintf("producer.subscriptions[%d]", i)
+		r.unique(path, s.Name, subscriptions)
+		switch {
+		case s.Client == "":
+			r.report(path+".client", "missing: name the client whose subscription it is")
+		case !clients[s.Client]:
+			r.report(path+".client", "there is no client %q: add it to producer.clients", s.Client)
+		}
+		if r.url(path+".url", string(s.URL), "https://b.example/webhooks/acme") && strings.HasPrefix(strings.ToLower(string(s.URL)), "http:") && len(p.AllowCallbacks) == 0 {
+			r.report(path+".url", "plain http is only for networks in producer.allow_callbacks: use https, or add the network")
+		}
+		if s.Token == "" {
+			r.report(path+".token", "missing: ask the consumer for one (there: resosync token issue --feed NAME)")
+		} else if strings.ContainsFunc(string(s.Token), func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+			r.report(path+".token", "a token has no spaces, line ends or letters beyond ASCII")
+		}
+		r.label(path+".label", s.Label)
+		r.within(path+".batch", s.Batch, 10_000)
+		if s.Timeout < 0 || s.Timeout > 10*time.Minute {
+			r.report(path+".timeout", "want a duration up to 10m")
+		}
+	}
+}
+
+func (r *reader) consumer(c *Consumer) {
+	if len(c.Feeds) == 0 {
+		r.report("consumer.feeds", "missing: a consumer needs at least one feed")
+	}
+	feeds := map[string]bool{}
+	for i, f := range c.Feeds {
+		path := fmt.Sprintf("consumer.feeds[%d]", i)
+		r.unique(path, f.Name, feeds)
+		if f.Name == "local" {
+			r.report(path+".name", "local is the name of this agent's own records: choose another")
+		}
+		if r.url(path+".url", f.URL, "https://sync.acme.example/odata") && strings.Contains(f.URL, "?") {
+			r.report(path+".url", "want the OData service root: without a query")
+		}
+		if strings.ContainsFunc(string(f.Token), func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+			r.report(path+".token", "a token has no spaces, line ends or letters beyond ASCII")
+		}
+		switch f.Strategy {
+		case "", "entityevent":
+		case "timestamp":
+			r.report(path+".strategy", "timestamp is not supported by this version: the producer must offer EntityEvent")
+		default:
+			r.report(path+".strategy", "unknown strategy %q: want entityevent", f.Strategy)
+		}
+		r.resources(path+".resources", f.Resources)
+		r.label(path+".push.label", f.Push.Label)
+		if f.Poll != "" {
+			r.cron(path+".poll", f.Poll)
+		}
+		r.within(path+".page", f.Page, 100_000)
+		r.within(path+".key_batch", f.KeyBatch, 1000)
+	}
+}
+
+func (r *reader) resources(path string, resources []string) {
+	if len(resources) == 0 {
+		r.report(path, "missing: name the resources to copy, as [Property, Member, Office, Media]")
+	}
+	seen := map[string]bool{}
+	for i, name := range resources {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		switch {
+		case !resourceName.MatchString(name):
+			r.report(at, "%q is not the name of a resource", name)
+		case name == "EntityEvent":
+			r.report(at, "EntityEvent is the log itself, not a resource to copy: leave it out")
+		case seen[name]:
+			r.report(at, "%s stands there twice", name)
+		}
+		seen[name] = true
+	}
+}
+
+var (
+	// A resource is an OData identifier.
+	resourceName = regexp.MustCompile(`^[\pL_][\pL\pN_]{0,127}$`)
+	// These names stand in paths, in documents' ids and in logs.
+	plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+)
+
+// unique checks the name of the entry at path, which no other in names may have.
+func (r *reader) unique(path, name string, names map[string]bool) {
+	switch {
+	case name == "":
+		r.report(path+".name", "missing: give it a name")
+	case !plainName.MatchString(name):
+		r.report(path+".name", "%q is no name here: up to 64 of A-Z a-z 0-9 . _ -, a letter or digit first", name)
+	case names[name]:
+		r.report(path+".name", "the name %q is taken by another entry of this list: choose another", name)
+	}
+	names[name] = true
+}
+
+// label checks a text that travels in a header (RCP-28, String(255)).
+func (r *reader) label(path, text string) {
+	switch {
+	case utf8.RuneCountInString(text) > 255:
+		r.report(path, "it is longer than 255 characters")
+	case strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) }):
+		r.report(path, "it has characters that do not print")
+	case strings.TrimSpace(text) != text:
+		r.report(path, "it begins or ends with a space, which would be lost on the way")
+	}
+}
+
+func (r *reader) url(path, text, example string) (ok bool) {
+	u, err := url.Parse(text)
+	switch {
+	case text == "":
+		r.report(path, "missing: want a URL, as %s", example)
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !validPort(u.Port()):
+		r.report(path, "want an absolute URL, as %s", example)
+	case u.User != nil:
+		r.report(path, "leave user and password out of the URL: use token")
+	case u.Fragment != "":
+		r.report(path, "leave out what follows #: it is never sent")
+	default:
+		return true
+	}
+	return false
+}
+
+func (r *reader) listen(path, address string) {
+	host, port, err := net.SplitHostPort(address)
+	_, ipErr := netip.ParseAddr(host)
+	if err != nil || port == "" || !validPort(port) || host != "" && ipErr != nil && !hostName.MatchString(host) {
+		r.report(path, "want host:port, as 127.0.0.1:8080 or :8080")
+	}
+}
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && (n > 0 || port == "0")
+}
+
+func (r *reader) cron(path, spec string) {
+	every, isEvery := strings.CutPrefix(spec, "@every ")
+	if d, err := time.ParseDuration(every); isEvery && (err != nil || d < time.Second) {
+		r.report(path, "want @every with a duration of a second or more, as @every 60s")
+	} else if _, err := cron.ParseStandard(spec); err != nil {
+		r.report(path, `want cron with five fields, as "*/5 * * * *", or @every 60s`)
+	}
+}
+
+// within checks a number that is 0 when it is left out.
+func (r *reader) within(path string, n, most int) {
+	if n < 0 || n > most {
+		r.report(path, "want a number from 1 to %d", most)
+	}
+}

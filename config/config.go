@@ -1,0 +1,160 @@
+// Package config reads an agent's configuration: one YAML file, strictly.
+//
+// It promises that an agent never runs with a key that it did not understand, a value that it did not
+// mean or an environment variable that is not set; that all problems of a file are told at once, each
+// with its place and what to do; and that no secret is printed, by an error or with the configuration.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Config is one agent's configuration.
+type Config struct {
+	Name      string    `yaml:"name"`       // for people. Default "resosync".
+	Data      string    `yaml:"data"`       // the data folder, relative to the file's; absolute after Load. Default ./data.
+	Listen    string    `yaml:"listen"`     // host:port. Default 127.0.0.1:8080.
+	PublicURL string    `yaml:"public_url"` // how others reach the agent, without a trailing slash. Default "": http:// and the address listened on.
+	Producer  *Producer `yaml:"producer"`   // nil: not a producer
+	Consumer  *Consumer `yaml:"consumer"`   // nil: not a consumer
+}
+
+// Producer says what is served and pushed, and to whom.
+type Producer struct {
+	Feed           string         `yaml:"feed"`            // what /odata serves. Default: the agent decides.
+	Metadata       string         `yaml:"metadata"`        // an EDMX file, as Data. Default "": inferred from the records.
+	Clients        []Client       `yaml:"clients"`         // who may ask
+	Subscriptions  []Subscription `yaml:"subscriptions"`   // to whom is pushed
+	AllowCallbacks []netip.Prefix `yaml:"allow_callbacks"` // networks that pushes may reach although they are not public
+}
+
+// Client is somebody who holds tokens of this producer.
+type Client struct {
+	Name   string   `yaml:"name"`
+	Scopes []string `yaml:"scopes"` // read, write, subscribe, admin. Default [read].
+}
+
+// Subscription is one fixed push endpoint (RCP-28).
+type Subscription struct {
+	Name    string        `yaml:"name"`
+	Client  string        `yaml:"client"`  // the name of a client: the subscription sees what it sees
+	URL     Callback      `yaml:"url"`     // where the events are POSTed
+	Token   Secret        `yaml:"token"`   // what the consumer issued for pushes
+	Label   string        `yaml:"label"`   // the consumer's own name for the feed
+	Batch   int           `yaml:"batch"`   // events in a push at most; 0: the pusher's default
+	Timeout time.Duration `yaml:"timeout"` // of one push; 0: the pusher's default
+}
+
+// Consumer says what is copied from other producers.
+type Consumer struct {
+	Feeds []Feed `yaml:"feeds"`
+}
+
+// Feed is one producer's data. 0 and "" of what is optional stand for the consumer's defaults.
+type Feed struct {
+	Name      string   `yaml:"name"` // unique, as it stands in paths; not "local"
+	URL       string   `yaml:"url"`  // the OData service root, without a trailing slash
+	Token     Secret   `yaml:"token"`
+	Strategy  string   `yaml:"strategy"` // entityevent. Default entityevent.
+	Resources []string `yaml:"resources"`
+	Push      Push     `yaml:"push"`
+	Poll      string   `yaml:"poll"` // cron with five fields, or @every 60s
+	LongPoll  bool     `yaml:"long_poll"`
+	Limits    Limits   `yaml:"limits"`
+	Page      int      `yaml:"page"`      // records of a page
+	KeyBatch  int      `yaml:"key_batch"` // keys of one request
+}
+
+// Push says how a feed's pushes look.
+type Push struct {
+	Label string `yaml:"label"` // what the producer must send as EntityEventSource, if it sends it
+}
+
+// Limits are those of a feed's producer.
+type Limits struct {
+	Rate Rate `yaml:"rate"`
+}
+
+// Load reads and checks the file at path. Its error, if the file could be read, is an *Error with
+// every problem.
+func Load(path string) (*Config, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no configuration at %s: make one with `resosync init`, or name it with -c FILE", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return Parse(path, text, os.LookupEnv)
+}
+
+// Parse reads and checks a configuration's text as if it stood at path. lookup returns the values of
+// environment variables. Its error is an *Error.
+func Parse(path string, text []byte, lookup func(name string) (value string, set bool)) (*Config, error) {
+	r := newReader(path, text, lookup)
+	c := &Config{}
+	if r.read(c) {
+		r.check(c)
+	}
+	if len(r.problems) > 0 {
+		return nil, r.err()
+	}
+	folder, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	c.complete(folder)
+	return c, nil
+}
+
+// complete fills in the defaults and makes paths absolute.
+func (c *Config) complete(folder string) {
+	setDefault(&c.Name, "resosync")
+	setDefault(&c.Data, "./data")
+	setDefault(&c.Listen, "127.0.0.1:8080")
+	c.Data = within(folder, c.Data)
+	c.PublicURL = withoutSlash(c.PublicURL)
+	if c.Producer != nil {
+		if c.Producer.Metadata != "" {
+			c.Producer.Metadata = within(folder, c.Producer.Metadata)
+		}
+		for i := range c.Producer.Clients {
+			if client := &c.Producer.Clients[i]; len(client.Scopes) == 0 {
+				client.Scopes = []string{"read"}
+			}
+		}
+	}
+	if c.Consumer != nil {
+		for i := range c.Consumer.Feeds {
+			f := &c.Consumer.Feeds[i]
+			setDefault(&f.Strategy, "entityevent")
+			f.URL = withoutSlash(f.URL)
+		}
+	}
+}
+
+func setDefault(field *string, value string) {
+	if *field == "" {
+		*field = value
+	}
+}
+
+func within(folder, path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(folder, path)
+}
+
+func withoutSlash(u string) string {
+	for len(u) > 0 && u[len(u)-1] == '/' {
+		u = u[:len(u)-1]
+	}
+	return u
+}

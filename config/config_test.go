@@ -1,0 +1,312 @@
+package config_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/resosync/resosync/config"
+)
+
+func none(string) (string, bool) { return "", false }
+
+func parse(t *testing.T, text string) *config.Config {
+	t.Helper()
+	c, err := config.Parse("/etc/resosync/resosync.yaml", []byte(text), func(name string) (string, bool) {
+		return "value-of-" + name, !strings.HasPrefix(name, "UNSET")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestParse(t *testing.T) {
+	got := parse(t, `
+name: acme-mls
+data: ../var/data
+listen: :8080
+public_url: https://sync.acme.example/
+producer:
+  feed: other
+  metadata: ./metadata.xml
+  clients:
+    - {name: vendor-a, scopes: [read, subscribe]}
+    - name: vendor-b
+  subscriptions:
+    - {name: b, client: vendor-b, url: "https://b.example/webhooks/acme?key=${K}", token: "${B_TOKEN}", label: "IDX Feed 123", batch: 50, timeout: 1m30s}
+  allow_callbacks: [10.0.0.0/8, "fd00::/8"]
+consumer:
+  feeds:
+    - name: other
+      url: https://sync.other.example/odata/
+      token: a${A}b$${C}d
+      strategy: entityevent
+      resources: [Property, Media]
+      push: {label: 007}
+      poll: "*/5 * * * *"
+      long_poll: true
+      limits: {rate: 30/m}
+      page: 500
+      key_batch: 50
+`)
+	want := &config.Config{
+		Name: "acme-mls", Data: "/etc/var/data", Listen: ":8080", PublicURL: "https://sync.acme.example",
+		Producer: &config.Producer{
+			Feed: "other", Metadata: "/etc/resosync/metadata.xml",
+			Clients: []config.Client{{Name: "vendor-a", Scopes: []string{"read", "subscribe"}}, {Name: "vendor-b", Scopes: []string{"read"}}},
+			Subscriptions: []config.Subscription{{
+				Name: "b", Client: "vendor-b", URL: "https://b.example/webhooks/acme?key=value-of-K", Token: "value-of-B_TOKEN",
+				Label: "IDX Feed 123", Batch: 50, Timeout: 90 * time.Second,
+			}},
+			AllowCallbacks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+		},
+		Consumer: &config.Consumer{Feeds: []config.Feed{{
+			Name: "other", URL: "https://sync.other.example/odata", Token: "avalue-of-Ab${C}d", Strategy: "entityevent",
+			Resources: []string{"Property", "Media"}, Push: config.Push{Label: "007"}, Poll: "*/5 * * * *", LongPoll: true,
+			Limits: config.Limits{Rate: 0.5}, Page: 500, KeyBatch: 50,
+		}}},
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Error(diff)
+	}
+	if string(got.Consumer.Feeds[0].Token) != "avalue-of-Ab${C}d" || !strings.HasSuffix(string(got.Producer.Subscriptions[0].URL), "?key=value-of-K") {
+		t.Error("the secrets are not what was written")
+	}
+}
+
+func TestParseDefaults(t *testing.T) {
+	got := parse(t, "producer:\n")
+	want := &config.Config{Name: "resosync", Data: "/etc/resosync/data", Listen: "127.0.0.1:8080", Producer: &config.Producer{}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Whatever a variable holds, it stays one value.
+func TestParseEnvironmentIsNotYAML(t *testing.T) {
+	const nasty = "x\nlisten: 0.0.0.0:1\n# }], 'q' \"${NOT_AGAIN}"
+	c, err := config.Parse("c.yaml", []byte("data: \"${D}\"\nproducer: {}"), func(string) (string, bool) { return nasty, true })
+	if err != nil || !strings.HasSuffix(c.Data, nasty[strings.LastIndexByte(nasty, '/')+1:]) || c.Listen != "127.0.0.1:8080" {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestParseProblems(t *testing.T) {
+	const feed = "consumer: {feeds: [{name: a, url: 'https://a.example/odata', resources: [Property]%s}]}"
+	const subscription = "producer: {clients: [{name: c}], allow_callbacks: [], subscriptions: [{name: s, client: c, url: 'https://b.example/', token: t%s}]}"
+	for _, c := range []struct {
+		text string
+		want string // "line:column: path: part of the text", one a line
+	}{
+		{"", "1:1: it is neither a producer nor a consumer"},
+		{"# nothing\n", "1:1: it is neither a producer nor a consumer"},
+		{"name: x\n", "1:1: it is neither a producer nor a consumer"},
+		{"producer:\n  lisen: 1\n", "2:3: producer.lisen: unknown key; known here: feed, metadata"},
+		{"producer: {}\nprofiles: {}\nname: x", "2:1: profiles: unknown key; known here: name, data"},
+		{"producer:\n\t- x", "2:1: not YAML: found character"},
+		{"producer: {}\nname: \"abc", "2:7: not YAML: could not find end character"},
+		{"producer: {}\nproducer: {}", `2:1: not YAML: mapping key "producer" already defined at [1:1]`},
+		{"producer: {}\n---\nname: x", "1:1: want one YAML document, and there are 2"},
+		{"- a", "1:1: want keys and values"},
+		{"5", "1:1: want keys and values"},
+		{"producer: 5", "1:11: producer: want keys and values"},
+		{"producer: [a]", "1:11: producer: want keys and values"},
+		{"producer: {clients: {name: a}}", "1:21: producer.clients: want a list"},
+		{"producer: {clients: a}", "1:21: producer.clients: want a list"},
+		{"producer: {5: a}", "1:12: producer: a key must be a plain word"},
+		{"producer: {}\nname: [a]", "2:7: name: want a text"},
+		{"producer: {}\nname: &a b\ndata: *a", "2:7: name: anchors, aliases\n3:7: data: anchors, aliases"},
+		{"producer: {}\n<<: {name: x}", "2:1: a key must be a plain word"},
+		{"producer: {}\ndata: !!str x", "2:7: data: anchors, aliases and tags"},
+		{"producer: {}\nname: ${UNSET_A}-${UNSET_B}\ndata: ${UNSET_C}", "2:7: name: the environment variable UNSET_A is not set\n2:7: name: the environment variable UNSET_B is not set\n3:7: data: the environment variable UNSET_C"},
+		{"producer: {}\nname: ${A", "2:7: name: want ${NAME}"},
+		{"producer: {}\nname: ${A B}", "2:7: name: want ${NAME}"},
+		{"producer: {}\nname: ${}", "2:7: name: want ${NAME}"},
+		{"producer: {}\nlisten: localhost", "2:9: listen: want host:port"},
+		{"producer: {}\nlisten: localhost:99999", "2:9: listen: want host:port"},
+		{"producer: {}\nlisten: http://localhost:80", "2:9: listen: want host:port"},
+		{"producer: {}\npublic_url: sync.example", "2:13: public_url: want an absolute URL"},
+		{"producer: {feed: a}", `1:18: producer.feed: there is no feed "a"`},
+		{"producer: {allow_callbacks: [10.0.0.1, x]}", "1:30: producer.allow_callbacks[0]: want a network\n1:40: producer.allow_callbacks[1]: want a network"},
+		{"producer: {clients: [{name: a}, {name: a}]}", `1:40: producer.clients[1].name: the name "a" is taken`},
+		{"producer: {clients: [{}, {name: a/b}]}", "1:22: producer.clients[0].name: missing\n1:33: producer.clients[1].name: \"a/b\" is no name"},
+		{"producer: {clients: [{name: a, scopes: [read, root]}]}", `1:47: producer.clients[0].scopes[1]: unknown scope "root"`},
+		{"producer:\n  subscriptions:\n    - name: s\n", "3:7: producer.subscriptions[0].client: missing\n3:7: producer.subscriptions[0].url: missing\n3:7: producer.subscriptions[0].token: missing"},
+		{"producer: {subscriptions: [{name: s, client: nobody, url: 'https://b.example', token: t}]}", `1:46: producer.subscriptions[0].client: there is no client "nobody": add it to producer.clients`},
+		{fmt.Sprintf(subscription, ", batch: -1"), "batch: want a number from 1"},
+		{fmt.Sprintf(subscription, ", batch: 1.5"), "batch: want a whole number"},
+		{fmt.Sprintf(subscription, ", batch: many"), "batch: want a whole number"},
+		{fmt.Sprintf(subscription, ", timeout: 15"), "timeout: want a duration, as 15s"},
+		{fmt.Sprintf(subscription, ", timeout: -15s"), "timeout: want a duration up to 10m"},
+		{fmt.Sprintf(subscription, ", label: ' x'"), "label: it begins or ends with a space"},
+		{fmt.Sprintf(subscription, `, label: "x\ny"`), "label: it has characters that do not print"},
+		{fmt.Sprintf(subscription, ", label: "+strings.Repeat("x", 256)), "label: it is longer than 255"},
+		{strings.Replace(fmt.Sprintf(subscription, ""), "https:", "http:", 1), "url: plain http is only for networks in producer.allow_callbacks"},
+		{strings.Replace(fmt.Sprintf(subscription, ""), "//b.example", "//me:secret@b.example", 1), "url: leave user and password out"},
+		{strings.Replace(fmt.Sprintf(subscription, ""), "https://b.example/", "/webhooks", 1), "url: want an absolute URL"},
+		{"consumer: {}", "1:11: consumer.feeds: missing"},
+		{"consumer: {feeds: [{name: a}]}", "1:20: consumer.feeds[0].url: missing\n1:20: consumer.feeds[0].resources: missing"},
+		{strings.Replace(fmt.Sprintf(feed, ""), "name: a", "name: local", 1), "consumer.feeds[0].name: local is the name of this agent's own records"},
+		{strings.Replace(fmt.Sprintf(feed, ""), "/odata", "/odata?x=1", 1), "url: want the OData service root"},
+		{strings.Replace(fmt.Sprintf(feed, ""), "https", "ftp", 1), "url: want an absolute URL"},
+		{strings.Replace(fmt.Sprintf(feed, ""), "[Property]", "[Property, Property, 'a/b', EntityEvent]", 1), "resources[1]: Property stands there twice\n:resources[2]: \"a/b\" is not the name\n:resources[3]: EntityEvent is the log itself"},
+		{fmt.Sprintf(feed, ", strategy: timestamp"), "strategy: timestamp is not supported"},
+		{fmt.Sprintf(feed, ", strategy: magic"), `strategy: unknown strategy "magic"`},
+		{fmt.Sprintf(feed, ", poll: often"), "poll: want cron with five fields"},
+		{fmt.Sprintf(feed, ", poll: '* * * * * *'"), "poll: want cron with five fields"},
+		{fmt.Sprintf(feed, ", poll: '@every 0s'"), "poll: want @every with a duration of a second"},
+		{fmt.Sprintf(feed, ", long_poll: yes"), "long_poll: want true or false"},
+		{fmt.Sprintf(feed, ", limits: {rate: 5}"), "limits.rate: want requests per time"},
+		{fmt.Sprintf(feed, ", limits: {rate: 0/s}"), "limits.rate: want requests per time"},
+		{fmt.Sprintf(feed, ", limits: {rate: -1/s}"), "limits.rate: want requests per time"},
+		{fmt.Sprintf(feed, ", limits: {rate: NaN/s}"), "limits.rate: want requests per time"},
+		{fmt.Sprintf(feed, ", page: 1000000000"), "page: want a number from 1 to"},
+		{fmt.Sprintf(feed, ", key_batch: -5"), "key_batch: want a number from 1 to"},
+		{fmt.Sprintf(feed, ", token: a b"), "token: a token has no spaces"},
+		// All at once, in order.
+		{"listen: x\nproducer:\n  feed: y\n  zzz: 1\n", "1:9: listen: want host:port\n3:9: producer.feed: there is no feed\n4:3: producer.zzz: unknown key"},
+	} {
+		_, err := config.Parse("c.yaml", []byte(c.text), func(name string) (string, bool) { return "v", !strings.HasPrefix(name, "UNSET") })
+		var all *config.Error
+		if !errors.As(err, &all) {
+			t.Errorf("%s\n%v", c.text, err)
+			continue
+		}
+		wants := strings.Split(c.want, "\n")
+		if len(all.Problems) != len(wants) {
+			t.Errorf("%s\n%v\nwant %d problems", c.text, err, len(wants))
+			continue
+		}
+		for i, p := range all.Problems {
+			got := fmt.Sprintf("%d:%d: %s: %s", p.Line, p.Column, p.Path, p.Text)
+			got = strings.ReplaceAll(got, ": : ", ": ")
+			if !strings.Contains(got, strings.TrimPrefix(wants[i], ":")) {
+				t.Errorf("%s\n%s\nwant %s", c.text, got, wants[i])
+			}
+		}
+	}
+}
+
+func TestErrorShowsTheLine(t *testing.T) {
+	_, err := config.Parse("etc/resosync.yaml", []byte("producer:\n  clients:\n    - {name: a, scope: [read]}\n"), none)
+	const want = `etc/resosync.yaml:3:17: producer.clients[0].scope: unknown key; known here: name, scopes
+     3 |     - {name: a, scope: [read]}`
+	if err == nil || err.Error() != want {
+		t.Errorf("%v\nwant %s", err, want)
+	}
+}
+
+// No error shows a secret, wherever on its line the problem is.
+func TestErrorHidesSecrets(t *testing.T) {
+	for _, text := range []string{
+		"producer: {subscriptions: [{nam: s, token: hidden, url: 'https://b.example/?k=hidden'}]}",
+		"producer:\n  subscriptions:\n    - {url: 'https://hidden:hidden@b.example/', token: \"hidden\"}",
+		"producer:\n  subscriptions:\n    - token: 'hidden' hidden",
+		"producer:\n  subscriptions:\n    - token: \"hidden",
+		"producer:\n  subscriptions:\n    - token: [hidden]",
+		"producer:\n  subscriptions:\n    - token: hid den\n      tokenn: hidden",
+		"producer:\n  subscriptions:\n    - url: '://b.example/?hidden'",
+		"producer:\n  subscriptions:\n    - token: ${HIDDEN}\n      url: ${HIDDEN}\n      name: n",
+		"consumer:\n  feeds:\n    - {url: \"https://a.example/odata?hidden\", token: hidden hidden, \"client_secret\": hidden}",
+		"consumer:\n  feeds:\n    - token: hidden: hidden",
+	} {
+		_, err := config.Parse("c.yaml", []byte(text), func(string) (string, bool) { return "hidden value", true })
+		if err == nil || strings.Contains(err.Error(), "hid") {
+			t.Errorf("%s\n%v", text, err)
+		}
+	}
+}
+
+func TestSecretsDoNotPrint(t *testing.T) {
+	c := parse(t, `
+producer: {clients: [{name: c}], subscriptions: [{name: s, client: c, url: "https://b.example/hook?k=hidden", token: hidden}]}
+consumer: {feeds: [{name: f, url: "https://a.example/odata", token: hidden, resources: [Property]}]}`)
+	var logged strings.Builder
+	for _, handler := range []slog.Handler{slog.NewTextHandler(&logged, nil), slog.NewJSONHandler(&logged, nil)} {
+		log := slog.New(handler)
+		log.Info("x", "config", c, "producer", *c.Producer, "feed", c.Consumer.Feeds[0], "token", c.Consumer.Feeds[0].Token, "url", c.Producer.Subscriptions[0].URL)
+	}
+	asJSON, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := c.Producer.Subscriptions[0]
+	texts := []string{logged.String(), string(asJSON), fmt.Sprint(s), fmt.Sprint(c.Producer, *c.Consumer)}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%10v"} {
+		texts = append(texts, fmt.Sprintf(verb, s), fmt.Sprintf(verb, s.Token), fmt.Sprintf(verb, &s.URL), fmt.Sprintf(verb, c.Consumer.Feeds))
+	}
+	for _, text := range texts {
+		if strings.Contains(text, "hidden") || strings.Contains(text, fmt.Sprintf("%x", "hidden")) {
+			t.Errorf("a secret is in %s", text)
+		}
+	}
+	if got := fmt.Sprint(s.Token, s.URL); got != "[redacted]https://b.example/hook?[redacted]" && got != "[redacted] https://b.example/hook?[redacted]" {
+		t.Errorf("%s", got)
+	}
+	if string(s.Token) != "hidden" {
+		t.Error("a conversion does not show it")
+	}
+}
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "resosync.yaml")
+	if _, err := config.Load(path); err == nil || !strings.Contains(err.Error(), "resosync init") {
+		t.Errorf("%v, want what to do", err)
+	}
+	t.Setenv("B_TOKEN", "b")
+	t.Setenv("OTHER_TOKEN", "o")
+	if err := os.WriteFile(path, config.Example(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Data != filepath.Join(filepath.Dir(path), "data") || len(c.Producer.Subscriptions) != 1 || len(c.Consumer.Feeds) != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// What the example has commented out loads as well: it is no other than what the reader knows.
+func TestExampleWithEverything(t *testing.T) {
+	lines := strings.Split(string(config.Example()), "\n")
+	switched := 0
+	for i, line := range lines {
+		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+		key, rest, ok := strings.Cut(strings.TrimPrefix(strings.TrimLeft(line, " "), "# "), ": ")
+		if strings.HasPrefix(strings.TrimLeft(line, " "), "# ") && ok && !strings.Contains(key, " ") {
+			lines[i] = indent + key + ": " + rest
+			switched++
+		}
+	}
+	if switched != 9 {
+		t.Errorf("%d keys are commented out, want 9", switched)
+	}
+	parse(t, strings.Join(lines, "\n"))
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(string(config.Example()))
+	for _, seed := range []string{"a: b", "producer: {clients: [{name: ${X}}]}", "- [", "x: |\n  y", "&a [*a]", "? a\n: b", "\"\\x", "<<: *x"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := config.Parse("c.yaml", []byte(text), func(string) (string, bool) { return "v", true })
+		if (c == nil) == (err == nil) {
+			t.Fatalf("%v, %v", c, err)
+		}
+		if err != nil && err.Error() == "" {
+			t.Fatal("an error without a text")
+		}
+	})
+}
