@@ -1,0 +1,173 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/resosync/resosync/consumer"
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/bearer"
+	"github.com/resosync/resosync/producer"
+)
+
+// admin serves the commands of this machine, whether an agent runs or a command serves itself.
+func (a *agent) admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /admin/status", a.serveStatus)
+	mux.HandleFunc("POST /admin/import", a.serveImport)
+	mux.HandleFunc("POST /admin/sync/{feed}", a.serveSync)
+	mux.HandleFunc("GET /admin/tokens", a.listTokens)
+	mux.HandleFunc("POST /admin/tokens", a.issueToken)
+	mux.HandleFunc("DELETE /admin/tokens/{id}", a.revokeToken)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := a.gate.Admit(r, bearer.ScopeAdmin); err != nil {
+			refuse(w, err)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// refuse answers with what an error means to whoever asked.
+func refuse(w http.ResponseWriter, err error) {
+	switch {
+	case errors.Is(err, bearer.ErrUnauthorized):
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		problem(w, http.StatusUnauthorized, err.Error())
+	case errors.Is(err, bearer.ErrAudience), errors.Is(err, producer.ErrForbidden):
+		problem(w, http.StatusForbidden, err.Error())
+	case errors.Is(err, bearer.ErrNoToken):
+		problem(w, http.StatusNotFound, err.Error())
+	case errors.Is(err, entityevent.ErrInvalid):
+		problem(w, http.StatusUnprocessableEntity, err.Error())
+	default:
+		problem(w, http.StatusInternalServerError, err.Error())
+	}
+}
+
+// serveImport imports the body, RESO Common Format, into the feed that is written to.
+func (a *agent) serveImport(w http.ResponseWriter, r *http.Request) {
+	resource := r.URL.Query().Get("resource")
+	summary, err := producer.Import(r.Context(), a.store, a.schemas[entityevent.Local], entityevent.Local, resource, r.Body, nil)
+	result := imported{Summary: summary}
+	if err != nil {
+		result.Error = err.Error() // beside what was imported before it
+	}
+	answer(w, http.StatusOK, "application/json", result)
+}
+
+// imported is the answer to an import.
+type imported struct {
+	producer.Summary
+	Error string `json:"error,omitempty"`
+}
+
+// syncLine is one line of the answer to a sync: how far it is, until the one that says how it ended.
+type syncLine struct {
+	consumer.Progress
+	Done  bool   `json:"done,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+func (a *agent) serveSync(w http.ResponseWriter, r *http.Request) {
+	feed := a.feed(r.PathValue("feed"))
+	if feed == nil {
+		problem(w, http.StatusNotFound, fmt.Sprintf("there is no feed %q in the configuration that the agent runs with", r.PathValue("feed")))
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Cache-Control", "no-store")
+	lines, flush := json.NewEncoder(w), http.NewResponseController(w)
+	say := func(l syncLine) {
+		if lines.Encode(l) == nil {
+			_ = flush.Flush() // whoever does not listen any more misses it
+		}
+	}
+	var last consumer.Progress
+	err := feed.Sync(r.Context(), consumer.SyncOptions{Full: r.URL.Query().Has("full")}, func(p consumer.Progress) {
+		last = p
+		say(syncLine{Progress: p})
+	})
+	end := syncLine{Progress: last, Done: true}
+	if err != nil {
+		end.Error = err.Error()
+	}
+	say(end)
+}
+
+// tokenRequest asks for a token: for a client, or for pushes to a feed.
+type tokenRequest struct {
+	Client  string   `json:"client,omitempty"`
+	Feed    string   `json:"feed,omitempty"`
+	Scopes  []string `json:"scopes,omitempty"`
+	Expires int64    `json:"expires,omitempty"` // in so many seconds; 0: never
+}
+
+func (a *agent) issueToken(w http.ResponseWriter, r *http.Request) {
+	var q tokenRequest
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&q); err != nil {
+		problem(w, http.StatusBadRequest, "the body is not JSON as expected: is the command of another version than the agent?")
+		return
+	}
+	t, err := a.tokenFor(q)
+	if err == nil {
+		var signed string
+		if signed, t, err = a.authority.Issue(r.Context(), t); err == nil {
+			answer(w, http.StatusCreated, "application/json", map[string]any{"token": signed, "issued": t})
+			return
+		}
+	}
+	refuse(w, err)
+}
+
+// tokenFor is what a request asks for, checked against the configuration.
+func (a *agent) tokenFor(q tokenRequest) (bearer.Token, error) {
+	t := bearer.Token{Audience: bearer.API, Client: q.Client, Scopes: q.Scopes}
+	if q.Expires > 0 {
+		t.Expires = time.Now().Add(time.Duration(q.Expires) * time.Second)
+	}
+	if q.Feed != "" {
+		t.Audience, t.Client, t.Scopes = bearer.Push(q.Feed), q.Feed, nil
+		if a.feed(q.Feed) == nil {
+			return t, fmt.Errorf("%w: there is no feed %q in the configuration; add it to consumer.feeds first", entityevent.ErrInvalid, q.Feed)
+		}
+		return t, nil
+	}
+	scopes, known := a.gate.clients[q.Client]
+	if !known {
+		return t, fmt.Errorf("%w: there is no client %q in the configuration; add it to producer.clients first", entityevent.ErrInvalid, q.Client)
+	}
+	if len(t.Scopes) == 0 {
+		t.Scopes = scopes
+	}
+	for _, scope := range t.Scopes {
+		if !slices.Contains(scopes, scope) {
+			return t, fmt.Errorf("%w: the configuration does not give client %q the scope %q; add it to the client's scopes first", entityevent.ErrInvalid, q.Client, scope)
+		}
+	}
+	return t, nil
+}
+
+func (a *agent) listTokens(w http.ResponseWriter, r *http.Request) {
+	tokens, err := a.authority.List(r.Context())
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	if tokens == nil {
+		tokens = []bearer.Token{}
+	}
+	answer(w, http.StatusOK, "application/json", tokens)
+}
+
+func (a *agent) revokeToken(w http.ResponseWriter, r *http.Request) {
+	if err := a.authority.Revoke(r.Context(), r.PathValue("id")); err != nil {
+		refuse(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/resosync/resosync/config"
+	"github.com/resosync/resosync/consumer"
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/bearer"
+	"github.com/resosync/resosync/entityevent/metadata"
+	"github.com/resosync/resosync/entityevent/sqlite"
+	"github.com/resosync/resosync/producer"
+)
+
+// errStopping ends what waits when the agent stops.
+var errStopping = errors.New("the agent is stopping")
+
+// agent is the parts of one agent, wired. `run` sets them going; a command serves itself with them.
+type agent struct {
+	config        *config.Config
+	logger        *slog.Logger
+	opened        time.Time
+	store         *sqlite.Store
+	authority     *bearer.Authority
+	gate          gate
+	schemas       map[string]*producer.Schema // by feed
+	feeds         []*consumer.Feed
+	subscriptions []producer.Subscription
+	teardown      teardown
+}
+
+// open wires an agent on a data folder that this process holds. Close it before the folder.
+func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logger) (a *agent, err error) {
+	a = &agent{config: c, logger: logger, opened: time.Now(), schemas: map[string]*producer.Schema{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if a.store, err = sqlite.Open(ctx, held.file(storeFile), sqlite.Options{Logger: logger}); err != nil {
+		return nil, err
+	}
+	a.teardown.add("close store", a.store.Close)
+
+	key, err := bearer.LoadKey(held.file(keyFile))
+	if err != nil {
+		return nil, err
+	}
+	a.authority = &bearer.Authority{Key: key, Store: a.store}
+	if a.gate, err = newGate(c, held, a.authority); err != nil {
+		return nil, err
+	}
+
+	edmx, err := readMetadata(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, feed := range feedNames(c) {
+		schema := edmx
+		if feed != servedFeed(c) {
+			schema = nil
+		}
+		if a.schemas[feed], err = producer.OpenSchema(ctx, a.store, feed, schema); err != nil {
+			return nil, err
+		}
+	}
+	a.subscriptions = subscriptions(c)
+	a.feeds = feeds(c, a.store, logger)
+	return a, nil
+}
+
+// Close releases what open took.
+func (a *agent) Close() error { return a.teardown.run() }
+
+func newGate(c *config.Config, held *folder, authority *bearer.Authority) (gate, error) {
+	admin, err := held.adminToken()
+	if err != nil {
+		return gate{}, err
+	}
+	g := gate{authority: authority, admin: admin, clients: map[string][]string{}}
+	if c.Producer != nil {
+		for _, client := range c.Producer.Clients {
+			g.clients[client.Name] = client.Scopes
+		}
+	}
+	return g, nil
+}
+
+// readMetadata reads the EDMX of the configuration; nil: the schema is inferred from the records.
+func readMetadata(c *config.Config) (*metadata.Schema, error) {
+	if c.Producer == nil || c.Producer.Metadata == "" {
+		return nil, nil
+	}
+	f, err := os.Open(c.Producer.Metadata)
+	if err != nil {
+		return nil, fmt.Errorf("producer.metadata: %w", err)
+	}
+	defer f.Close()
+	schema, err := metadata.Read(f)
+	if err != nil {
+		return nil, fmt.Errorf("producer.metadata: %s: %w", c.Producer.Metadata, err)
+	}
+	return schema, nil
+}
+
+// feedNames are the feeds of the store: what the write API changes, and the copies.
+func feedNames(c *config.Config) []string {
+	names := []string{entityevent.Local}
+	if c.Consumer != nil {
+		for _, f := range c.Consumer.Feeds {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+// servedFeed is the feed that /odata serves: that of the configuration, or the only one, or local.
+func servedFeed(c *config.Config) string {
+	switch names := feedNames(c); {
+	case c.Producer != nil && c.Producer.Feed != "":
+		return c.Producer.Feed
+	case c.Producer == nil && len(names) == 2:
+		return names[1]
+	}
+	return entityevent.Local
+}
+
+// feedPath is where a feed's service root stands below the agent's address.
+func feedPath(c *config.Config, feed string) string {
+	if feed == servedFeed(c) {
+		return "/odata"
+	}
+	return "/feeds/" + feed + "/odata"
+}
+
+func subscriptions(c *config.Config) []producer.Subscription {
+	if c.Producer == nil {
+		return nil
+	}
+	var all []producer.Subscription
+	for _, s := range c.Producer.Subscriptions {
+		all = append(all, producer.Subscription{Name: s.Name, Client: s.Client, Mask: entityevent.Everyone, Feed: servedFeed(c),
+			URL: string(s.URL), Token: string(s.Token), Label: s.Label, BatchEvents: s.Batch, Timeout: s.Timeout})
+	}
+	return all
+}
+
+func feeds(c *config.Config, store *sqlite.Store, logger *slog.Logger) []*consumer.Feed {
+	if c.Consumer == nil {
+		return nil
+	}
+	var all []*consumer.Feed
+	for _, f := range c.Consumer.Feeds {
+		all = append(all, &consumer.Feed{Name: f.Name, URL: f.URL, Token: string(f.Token), Resources: f.Resources, Label: f.Push.Label,
+			LongPoll: f.LongPoll, Poll: f.Poll, Rate: float64(f.Limits.Rate), PageSize: f.Page, KeyBatch: f.KeyBatch, Store: store, Logger: logger})
+	}
+	return all
+}
+
+// feed returns the consumer's feed of this name, nil if there is none.
+func (a *agent) feed(name string) *consumer.Feed {
+	i := slices.IndexFunc(a.feeds, func(f *consumer.Feed) bool { return f.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return a.feeds[i]
+}
+
+// routes builds the agent's HTTP interface. Requests that wait end with closing.
+func (a *agent) routes(closing context.Context, root string) *routes {
+	h := &routes{feeds: map[string]http.Handler{}, ready: a.unready, closing: closing}
+	for feed, schema := range a.schemas {
+		prefix := feedPath(a.config, feed)
+		server := &producer.Server{Store: a.store, Feed: feed, Root: root + prefix, Prefix: prefix, Schema: schema, Gate: a.gate,
+			Writable: feed == entityevent.Local, Logger: a.logger}
+		h.servers = append(h.servers, server)
+		if prefix == "/odata" {
+			h.odata = server
+		} else {
+			h.feeds[feed] = server
+		}
+	}
+	if len(a.feeds) > 0 {
+		receiver := &consumer.Receiver{Feeds: map[string]*consumer.Feed{}, Authority: a.authority, Logger: a.logger}
+		for _, f := range a.feeds {
+			receiver.Feeds[f.Name] = f
+			h.targets = append(h.targets, f.Name)
+		}
+		h.webhooks = receiver
+	}
+	h.admin = a.admin()
+	return h
+}

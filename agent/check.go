@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/resosync/resosync/config"
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/metadata"
+	"github.com/resosync/resosync/producer"
+)
+
+// checkTimeout bounds each request of a check.
+const checkTimeout = 15 * time.Second
+
+// finding is one line of a check.
+type finding struct {
+	Subject string `json:"subject"`
+	OK      bool   `json:"ok"`
+	Text    string `json:"text"`
+	Remedy  string `json:"remedy,omitempty"`
+}
+
+func (p *program) checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration and reach everybody in it",
+		Long: `check reads the configuration, opens the store, asks each feed's producer for its metadata and the head of its
+log, and sends each subscription a signed push without events. It changes nothing, here or there. Each line
+says ok or FAIL, and what to do; one FAIL makes the exit status 1.`,
+		Example: `  resosync check
+  resosync check -c acme.yaml --json`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := config.Load(p.configFile)
+			if err != nil {
+				return err
+			}
+			findings := []finding{{Subject: "configuration", OK: true, Text: p.configFile + ": " + describe(cfg)}, p.checkStore(c.Context(), cfg)}
+			if cfg.Consumer != nil {
+				for _, f := range cfg.Consumer.Feeds {
+					findings = append(findings, checkFeed(c.Context(), f))
+				}
+			}
+			if cfg.Producer != nil {
+				callbacks := callbackClient(cfg)
+				defer callbacks.CloseIdleConnections()
+				for _, s := range cfg.Producer.Subscriptions {
+					findings = append(findings, checkSubscription(c.Context(), callbacks, s))
+				}
+			}
+			return p.printFindings(findings)
+		},
+	}
+}
+
+func (p *program) printFindings(findings []finding) error {
+	failed := false
+	for _, f := range findings {
+		failed = failed || !f.OK
+		if p.json {
+			continue
+		}
+		word := "ok  "
+		if !f.OK {
+			word = "FAIL"
+		}
+		p.printf("%s %s: %s\n", word, f.Subject, f.Text)
+		if f.Remedy != "" {
+			p.printf("     %s\n", f.Remedy)
+		}
+	}
+	if p.json {
+		if err := p.printJSON(findings); err != nil {
+			return err
+		}
+	}
+	if failed {
+		return errReported
+	}
+	return nil
+}
+
+// describe says what an agent is by its configuration.
+func describe(c *config.Config) string {
+	var roles []string
+	if c.Producer != nil {
+		roles = append(roles, fmt.Sprintf("producer with %s and %s", plural(int64(len(c.Producer.Clients)), "client"), plural(int64(len(c.Producer.Subscriptions)), "subscription")))
+	}
+	if c.Consumer != nil {
+		roles = append(roles, "consumer of "+plural(int64(len(c.Consumer.Feeds)), "feed"))
+	}
+	if roles == nil {
+		return "neither producer nor consumer"
+	}
+	return strings.Join(roles, ", ")
+}
+
+func (p *program) checkStore(ctx context.Context, c *config.Config) finding {
+	f := finding{Subject: "store " + c.Data}
+	s, err := p.dial(ctx, c, "check")
+	if err != nil {
+		f.Text, f.Remedy = err.Error(), "the folder must be writable by this user, and its files must be those of one agent"
+		return f
+	}
+	var now status
+	err = s.call(ctx, http.MethodGet, "/admin/status", nil, &now)
+	if err == nil && !s.remote {
+		err = canListen(ctx, c.Listen)
+	}
+	if err = errors.Join(err, s.close()); err != nil {
+		f.Text = err.Error()
+		return f
+	}
+	f.OK, f.Text = true, fmt.Sprintf("log %s, head %d, no agent is running", now.Log, now.Head)
+	if s.remote {
+		f.Text = fmt.Sprintf("log %s, head %d, an agent is running at %s", now.Log, now.Head, s.base)
+	}
+	return f
+}
+
+func canListen(ctx context.Context, address string) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("%w: choose another address in `listen`", err)
+	}
+	return l.Close()
+}
+
+// checkFeed asks a feed's producer for what the consumer will ask for.
+func checkFeed(ctx context.Context, c config.Feed) finding {
+	f := finding{Subject: "feed " + c.Name}
+	s := remoteSession(c.URL, string(c.Token), http.ProxyFromEnvironment)
+	defer s.close() //nolint:errcheck // it cannot fail
+	schema, err := s.metadata(ctx)
+	if err != nil {
+		f.Text, f.Remedy = "$metadata: "+err.Error(), feedRemedy(c, err)
+		return f
+	}
+	head, err := s.newest(ctx, "")
+	if err != nil {
+		f.Text, f.Remedy = "EntityEvent: "+err.Error(), feedRemedy(c, err)
+		return f
+	}
+	var unknown []string
+	for _, resource := range c.Resources {
+		if schema.Type(resource) == nil {
+			unknown = append(unknown, resource)
+		}
+	}
+	f.OK, f.Text = true, fmt.Sprintf("its log is at %d", head)
+	if unknown != nil {
+		f.Text += "; it does not know yet: " + strings.Join(unknown, ", ")
+	}
+	return f
+}
+
+func (s *session) metadata(ctx context.Context) (*metadata.Schema, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	resp, err := s.send(ctx, http.MethodGet, "/$metadata", http.Header{"Accept": {"application/xml"}}, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return metadata.Read(io.LimitReader(resp.Body, 64<<20))
+}
+
+func feedRemedy(c config.Feed, err error) string {
+	var refused statusError
+	if !errors.As(err, &refused) {
+		return "is consumer.feeds[" + c.Name + "].url right, and its server up and reachable from here?"
+	}
+	switch refused.status {
+	case http.StatusUnauthorized:
+		return "its producer does not know the token: ask it for one (there: resosync token issue --client NAME) and put it into token"
+	case http.StatusForbidden:
+		return "the token may not read: ask its producer for the scope read"
+	case http.StatusNotFound:
+		return "nothing is there: url must be the service root, as https://HOST/odata"
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return "its producer wants no requests now: try again later"
+	}
+	return "ask its producer"
+}
+
+// checkSubscription pushes nothing, with the subscription's token and label.
+func checkSubscription(ctx context.Context, client *http.Client, c config.Subscription) finding {
+	f := finding{Subject: "subscription " + c.Name}
+	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, fmt.Errorf("no answer within %v", checkTimeout))
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, string(c.URL), strings.NewReader(`{"@reso.context":"`+entityevent.EventContext+`","value":[]}`))
+	if err != nil {
+		f.Text = "its url is not a URL"
+		return f
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Authorization", "Bearer "+string(c.Token))
+	if c.Label != "" {
+		req.Header.Set("EntityEventSource", c.Label)
+		req.Header.Set("ConsumerLabel", c.Label)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		err = withoutURL(ctx, err)
+		f.Text, f.Remedy = err.Error(), "is its url right, and its server up and reachable from here?"
+		if errors.Is(err, producer.ErrCallback) {
+			f.Remedy = "" // the error says it
+		}
+		return f
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode < 300 {
+		f.OK, f.Text = true, "accepts pushes"
+		return f
+	}
+	err = errorOf(resp)
+	f.Text, f.Remedy = fmt.Sprintf("refuses pushes: %d %s", resp.StatusCode, http.StatusText(resp.StatusCode)), subscriptionRemedy(resp.StatusCode)
+	if detail := err.Error(); !strings.HasSuffix(f.Text, detail) {
+		f.Text += ": " + detail
+	}
+	return f
+}
+
+func subscriptionRemedy(status int) string {
+	switch status {
+	case http.StatusUnauthorized:
+		return "the subscriber does not know the token: ask it for one (there: resosync token issue --feed NAME) and put it into token"
+	case http.StatusForbidden:
+		return "the token is for another feed, or the label is not what the subscriber expects: compare url and label with its configuration"
+	case http.StatusNotFound, http.StatusMethodNotAllowed:
+		return "nothing takes pushes there: url must be the whole webhook, as https://HOST/webhooks/FEED"
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return "the subscriber wants no pushes now: try again later"
+	}
+	if status < 400 {
+		return "redirects are not followed: put the final address into url"
+	}
+	return "ask the subscriber"
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/resosync/resosync/config"
+	"github.com/resosync/resosync/producer"
+)
+
+// How long an agent may take to stop: its requests, all of its work, and the release of what it holds.
+// What is not done then ends with the process; nothing that was answered is lost by it.
+const (
+	requestDeadline = 5 * time.Second
+	workDeadline    = 8 * time.Second
+	closeDeadline   = 2 * time.Second
+)
+
+// The limits of the HTTP server. There is no limit on the time of a whole request or answer: long polls
+// are held, and imports stream.
+const (
+	headerTimeout  = 15 * time.Second
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 64 << 10 // URLs to 16 KB, with room for the rest
+)
+
+// serve runs one agent until ctx ends, and then stops it cleanly: pushers keep their positions, the
+// appliers finish their commits, requests under way are answered, waiting ones are ended. listener is
+// where it answers; nil: as the configuration says. up is called with its address when it answers.
+func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener net.Listener, up func(url string)) (err error) {
+	var end teardown
+	defer func() { err = errors.Join(err, end.runWithin(closeDeadline)) }()
+
+	held, err := waitFolder(ctx, c.Data, "run")
+	if err != nil {
+		return err
+	}
+	end.add("release data folder", held.Close)
+
+	if listener == nil {
+		if listener, err = new(net.ListenConfig).Listen(ctx, "tcp", c.Listen); err != nil {
+			return fmt.Errorf("listen: %w: choose another address in %q", err, "listen")
+		}
+	}
+	end.add("close listener", ignoreClosed(listener.Close))
+	address := localURL(listener.Addr().String())
+
+	a, err := open(ctx, c, held, logger)
+	if err != nil {
+		return err
+	}
+	end.add("close agent", a.Close)
+
+	group, running := errgroup.WithContext(ctx)
+	routes := a.routes(running, publicURL(c, address))
+	server := &http.Server{
+		Handler:           routes,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	server.RegisterOnShutdown(routes.drain)
+	callbacks := callbackClient(c)
+	end.add("close callbacks", func() error { callbacks.CloseIdleConnections(); return nil })
+	for _, s := range a.subscriptions {
+		pusher := &producer.Pusher{Store: a.store, Subscription: s, HTTP: callbacks, Logger: logger}
+		group.Go(named("subscription "+s.Name, func() error { return pusher.Run(running) }))
+	}
+	for _, f := range a.feeds {
+		group.Go(named("feed "+f.Name, func() error { return f.Apply(running) }))
+		group.Go(named("feed "+f.Name, func() error { return f.Follow(running) }))
+	}
+	group.Go(func() error { return server.Serve(listener) })
+	group.Go(func() error {
+		<-running.Done()
+		deadline, cancel := context.WithTimeout(context.WithoutCancel(running), requestDeadline)
+		defer cancel()
+		return errors.Join(server.Shutdown(deadline), server.Close())
+	})
+	if err := held.announce("run", address); err != nil {
+		logger.Error("cannot announce the address to commands", "err", err)
+	}
+	logger.Info("running", "name", c.Name, "address", address, "feeds", len(a.feeds), "subscriptions", len(a.subscriptions))
+	up(address)
+	return stop(ctx, group, logger)
+}
+
+var errSlowStop = fmt.Errorf("some of the agent's work did not stop within %v", workDeadline)
+
+// stop waits for the end of the group, which follows the end of ctx within the deadline.
+func stop(ctx context.Context, group *errgroup.Group, logger *slog.Logger) error {
+	ended := make(chan error, 1)
+	go func() { ended <- group.Wait() }()
+	select {
+	case err := <-ended:
+		return clean(err)
+	case <-ctx.Done():
+		logger.Info("stopping")
+	}
+	select {
+	case err := <-ended:
+		if clean(err) == nil {
+			logger.Info("stopped")
+		}
+		return clean(err)
+	case <-time.After(workDeadline):
+		return errSlowStop
+	}
+}
+
+// clean drops what is no failure: the end that was asked for.
+func clean(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func named(what string, run func() error) func() error {
+	return func() error {
+		if err := clean(run()); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		return nil
+	}
+}
+
+func ignoreClosed(closing func() error) func() error {
+	return func() error {
+		if err := closing(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+// callbackClient is what pushes use: it reaches public addresses and those that the configuration allows.
+func callbackClient(c *config.Config) *http.Client {
+	var d producer.CallbackDialer
+	if c.Producer != nil {
+		d.AllowCallbacks = c.Producer.AllowCallbacks
+	}
+	return d.Client()
+}
+
+// localURL is where this machine reaches what listens on an address.
+func localURL(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "http://" + address
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// publicURL is how others reach an agent that listens on this machine at local.
+func publicURL(c *config.Config, local string) string {
+	if c.PublicURL != "" {
+		return c.PublicURL
+	}
+	return local
+}

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/resosync/resosync/consumer"
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/producer"
+)
+
+// status is the answer to GET /admin/status.
+type status struct {
+	Name          string                      `json:"name"`
+	Version       string                      `json:"version"`
+	Log           entityevent.LogID           `json:"log"`
+	Head          entityevent.Sequence        `json:"head"`    // the newest sequence given out
+	Records       map[string]map[string]int64 `json:"records"` // by feed and resource
+	Feeds         []consumer.Status           `json:"feeds"`
+	Subscriptions []subscriptionStatus        `json:"subscriptions"`
+}
+
+type subscriptionStatus struct {
+	producer.SubscriptionState
+	Lag   int64     `json:"lag"`            // events that wait to be pushed, counted up to lagShown
+	Since time.Time `json:"since,omitzero"` // when the oldest of them was committed
+	Gone  bool      `json:"gone,omitempty"` // it is no longer in the configuration
+}
+
+// lagShown bounds the counting of waiting events.
+const lagShown = 10_000
+
+func (a *agent) serveStatus(w http.ResponseWriter, r *http.Request) {
+	s, err := a.status(r.Context())
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusOK, "application/json", s)
+}
+
+func (a *agent) status(ctx context.Context) (status, error) {
+	s := status{Name: a.config.Name, Version: versionText(), Log: a.store.LogID(), Records: map[string]map[string]int64{},
+		Feeds: []consumer.Status{}, Subscriptions: []subscriptionStatus{}}
+	page, err := a.store.Events(ctx, entityevent.View{Feed: entityevent.Local, Mask: entityevent.Everyone}, entityevent.EventQuery{Order: entityevent.NewestFirst, Limit: 1})
+	if err != nil {
+		return s, err
+	}
+	s.Head = page.Head
+	for feed, schema := range a.schemas {
+		resources, err := schema.Resources(ctx)
+		if err != nil {
+			return s, err
+		}
+		for _, resource := range resources {
+			n, err := a.store.Count(ctx, entityevent.View{Feed: feed, Mask: entityevent.Everyone}, entityevent.Query{Resource: resource})
+			if err != nil {
+				return s, err
+			}
+			if n == 0 {
+				continue
+			}
+			if s.Records[feed] == nil {
+				s.Records[feed] = map[string]int64{}
+			}
+			s.Records[feed][resource] = n
+		}
+	}
+	for _, f := range a.feeds {
+		one, err := f.Status(ctx)
+		if err != nil {
+			return s, err
+		}
+		s.Feeds = append(s.Feeds, one)
+	}
+	states, err := producer.Subscriptions(ctx, a.store)
+	if err != nil {
+		return s, err
+	}
+	for _, state := range states {
+		one, err := a.subscriptionStatus(ctx, state)
+		if err != nil {
+			return s, err
+		}
+		s.Subscriptions = append(s.Subscriptions, one)
+	}
+	return s, nil
+}
+
+func (a *agent) subscriptionStatus(ctx context.Context, state producer.SubscriptionState) (subscriptionStatus, error) {
+	s := subscriptionStatus{SubscriptionState: state}
+	i := slices.IndexFunc(a.subscriptions, func(s producer.Subscription) bool { return s.Name == state.Name })
+	if s.Gone = i < 0; s.Gone {
+		return s, nil
+	}
+	view := entityevent.View{Feed: a.subscriptions[i].Feed, Mask: a.subscriptions[i].Mask}
+	for after := state.Cursor; s.Lag < lagShown; {
+		page, err := a.store.Events(ctx, view, entityevent.EventQuery{After: after, Limit: 1000})
+		if err != nil {
+			return s, err
+		}
+		if s.Lag == 0 && len(page.Events) > 0 {
+			s.Since = page.Events[0].At
+		}
+		s.Lag += int64(len(page.Events))
+		if after = page.Through; !page.More {
+			break
+		}
+	}
+	return s, nil
+}
+
+// staleAfter is how long a feed may go without contact, if three polls take no longer.
+const staleAfter = 15 * time.Minute
+
+// unready says what keeps the agent from doing its work, in words for people; nothing if it does it.
+func (a *agent) unready(ctx context.Context) []string {
+	var reasons []string
+	if _, err := a.store.Events(ctx, entityevent.View{Feed: entityevent.Local, Mask: entityevent.Everyone}, entityevent.EventQuery{Limit: 1}); err != nil {
+		reasons = append(reasons, "the store does not answer")
+	}
+	for _, f := range a.feeds {
+		s, err := f.Status(ctx)
+		if err != nil {
+			reasons = append(reasons, "feed "+f.Name+": the store does not answer")
+			continue
+		}
+		contact := s.Contact
+		if contact.Before(a.opened) {
+			contact = a.opened
+		}
+		if limit := stale(f.Poll, contact); time.Now().After(limit) {
+			reasons = append(reasons, fmt.Sprintf("feed %s: no contact with the producer since %s", f.Name, contact.UTC().Format(time.RFC3339)))
+		}
+	}
+	return reasons
+}
+
+// stale is when a feed that had contact then, and none since, is stale: after three polls, and not
+// before staleAfter.
+func stale(poll string, contact time.Time) time.Time {
+	limit := contact.Add(staleAfter)
+	schedule, err := cron.ParseStandard(poll)
+	if err != nil {
+		return limit
+	}
+	third := contact
+	for range 3 {
+		third = schedule.Next(third)
+	}
+	if third.After(limit) {
+		return third
+	}
+	return limit
+}
+
+func (p *program) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Say how the feeds and subscriptions are",
+		Long: `status says how exact each feed is, how far each subscription is, and what goes wrong.
+
+A feed is exact as of the last moment at which its producer had nothing new and everything was applied.`,
+		Example: `  resosync status
+  resosync status --json`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return p.withSession(c, func(ctx context.Context, s *session) error {
+				var now status
+				if err := s.call(ctx, http.MethodGet, "/admin/status", nil, &now); err != nil {
+					return err
+				}
+				if p.json {
+					return p.printJSON(struct {
+						status
+						Running bool   `json:"running"`
+						Address string `json:"address,omitempty"`
+					}{now, s.remote, s.address()})
+				}
+				p.printStatus(now, s)
+				return nil
+			})
+		},
+	}
+}
+
+func (p *program) printStatus(now status, s *session) {
+	if s.remote {
+		p.printf("%s: running at %s\n", now.Name, s.base)
+	} else {
+		p.printf("%s: not running; start it with: resosync run\n", now.Name)
+	}
+	p.printf("log %s, head %d\n", now.Log, now.Head)
+	for _, feed := range slices.Sorted(maps.Keys(now.Records)) {
+		p.printf("records of %s:", feed)
+		separator := " "
+		for _, resource := range slices.Sorted(maps.Keys(now.Records[feed])) {
+			p.printf("%s%s %s", separator, count(now.Records[feed][resource]), resource)
+			separator = ", "
+		}
+		p.printf("\n")
+	}
+	for _, f := range now.Feeds {
+		p.printf("feed %s: %s\n", f.Feed, feedText(f, s.remote))
+	}
+	for _, sub := range now.Subscriptions {
+		p.printf("subscription %s: %s\n", sub.Name, subscriptionText(sub))
+	}
+}
+
+func feedText(f consumer.Status, running bool) string {
+	var text string
+	switch {
+	case f.Loading != nil:
+		text = fmt.Sprintf("loading, %s so far", plural(f.Loading.Records, "record"))
+	case !f.Loaded:
+		text = "not loaded yet"
+		if !running {
+			text += "; load it with: resosync sync " + f.Feed
+		}
+	case !f.Level.IsZero() && !f.Behind && f.Pending == 0:
+		text = "exact as of " + f.Level.Local().Format(time.TimeOnly)
+	case f.Behind:
+		text = "behind"
+	default:
+		text = fmt.Sprintf("at %d", f.Sequence)
+	}
+	text += fmt.Sprintf(", %s behind, %s set aside", count(f.Pending), count(int64(f.Aside)))
+	if f.Recheck > 0 {
+		text += fmt.Sprintf(", %s to look at again", count(int64(f.Recheck)))
+	}
+	if !f.Halted.IsZero() {
+		text += "; its producer wants no requests until " + f.Halted.Local().Format(time.TimeOnly)
+	}
+	for what, trouble := range map[string]consumer.Trouble{"polling": f.Polling, "applying": f.Applying} {
+		if trouble.Failures > 0 {
+			text += fmt.Sprintf("; %s fails since %s (%d times): %s", what, trouble.Since.Local().Format(time.TimeOnly), trouble.Failures, trouble.Error)
+		}
+	}
+	return text
+}
+
+func subscriptionText(s subscriptionStatus) string {
+	if s.Gone {
+		return fmt.Sprintf("no longer in the configuration, at %d", s.Cursor)
+	}
+	lag := count(s.Lag)
+	if s.Lag >= lagShown {
+		lag = "over " + count(lagShown)
+	}
+	text := fmt.Sprintf("%s at %d, %s behind", s.Status, s.Cursor, lag)
+	if s.Lag > 0 {
+		text += " for " + age(time.Since(s.Since))
+	}
+	if s.Reason != "" {
+		text += "; " + s.Reason
+	}
+	if wait := time.Until(s.HaltedUntil); wait > 0 {
+		text += "; tries again in " + age(wait)
+	}
+	if !s.FailingSince.IsZero() {
+		text += fmt.Sprintf("; fails since %s (%d times): %s", s.FailingSince.Local().Format(time.TimeOnly), s.Attempts, s.LastError)
+	}
+	return text
+}

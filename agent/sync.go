@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/resosync/resosync/config"
+)
+
+func (p *program) syncCommand() *cobra.Command {
+	var full bool
+	c := &cobra.Command{
+		Use:   "sync [FEED…]",
+		Short: "Catch up with the producers once, now",
+		Long: `sync brings feeds level with their producers as of its start, and ends; without names, every feed of
+consumer.feeds. A feed that was never loaded is loaded first. With --full it is loaded again: every record
+is read, and the old ones stay in use meanwhile.`,
+		Example: `  resosync sync
+  resosync sync acme --full`,
+		RunE: func(c *cobra.Command, args []string) error {
+			cfg, err := config.Load(p.configFile)
+			if err != nil {
+				return err
+			}
+			names, err := chosenFeeds(cfg, args)
+			if err != nil {
+				return err
+			}
+			s, err := p.dial(c.Context(), cfg, "sync")
+			if err != nil {
+				return err
+			}
+			var all []error
+			for _, name := range names {
+				if err := p.syncFeed(c.Context(), s, name, full); err != nil {
+					all = append(all, fmt.Errorf("feed %s: %w", name, err))
+				}
+			}
+			return errors.Join(append(all, s.close())...)
+		},
+	}
+	c.Flags().BoolVar(&full, "full", false, "load every record again")
+	return c
+}
+
+// chosenFeeds are the named feeds, or all.
+func chosenFeeds(c *config.Config, names []string) ([]string, error) {
+	known := feedNames(c)[1:]
+	if len(known) == 0 {
+		return nil, fmt.Errorf("%s: there is no feed to sync: add one to consumer.feeds", c.Name)
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return nil, usagef("there is no feed %q in the configuration; it has: %s", name, strings.Join(known, ", "))
+		}
+	}
+	if len(names) > 0 {
+		return names, nil
+	}
+	return known, nil
+}
+
+func (p *program) syncFeed(ctx context.Context, s *session, name string, full bool) error { //nolint:revive // full is the flag of the command, passed on
+	path := "/admin/sync/" + url.PathEscape(name)
+	if full {
+		path += "?full"
+	}
+	resp, err := s.send(ctx, http.MethodPost, path, nil, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	show := p.newProgress("sync "+name, -1, progressbar.OptionShowCount())
+	defer show.end()
+	for lines := json.NewDecoder(resp.Body); ; {
+		var l syncLine
+		if err := lines.Decode(&l); err != nil {
+			return fmt.Errorf("the agent stopped before the end: run the command again: %w", err)
+		}
+		if !l.Done {
+			show.at(l.Records+l.Settled, syncText(l))
+			continue
+		}
+		show.end()
+		if p.json {
+			if err := p.printLine(map[string]any{"feed": name, "records": l.Records, "events": l.Events, "settled": l.Settled, "error": l.Error}); err != nil {
+				return err
+			}
+		}
+		if l.Error != "" {
+			return errors.New(l.Error)
+		}
+		if !p.json {
+			p.printf("%s: level; %s loaded, %s received, %s brought up to date\n", name, plural(l.Records, "record"), plural(l.Events, "event"), plural(l.Settled, "record"))
+		}
+		return nil
+	}
+}
+
+func syncText(l syncLine) string {
+	if l.Resource != "" {
+		return fmt.Sprintf("loading %s, %s", l.Resource, plural(l.Records, "record"))
+	}
+	return fmt.Sprintf("%s received, %s to apply", plural(l.Events, "event"), count(l.Pending))
+}
