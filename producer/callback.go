@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// ErrCallback: pushes may not reach this address.
+// ErrCallback means that pushes may not reach this address.
 var ErrCallback = errors.New("callback address is not allowed")
 
 // CallbackDialer decides which addresses a push may reach, so that a callback URL cannot be turned

@@ -96,7 +96,6 @@ type run struct {
 	moved   time.Time // when the position moved first after it was written; zero: it is written
 	urgent  bool      // the state holds more than a moved position
 	ahead   batch     // read while another was in flight
-	size    int       // of the last body: what to expect of the next
 }
 
 func (p *Pusher) newRun() (*run, error) {
@@ -154,10 +153,9 @@ func (r *run) turn(ctx context.Context) error {
 	ahead := r.readAhead(ctx, b)
 	got := r.post(ctx, b)
 	r.ahead = <-ahead
-	if ctx.Err() != nil {
-		return nil // nobody knows whether it arrived: it comes again
+	if ctx.Err() == nil || got.status != 0 { // else nobody knows whether it arrived: it comes again
+		r.settle(b, got)
 	}
-	r.settle(b, got)
 	return r.writeIfDue(ctx)
 }
 
@@ -167,10 +165,10 @@ func (r *run) refresh(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read state: %w", err)
 	}
-	switch {
-	case doc.Version == 0:
+	switch doc.Version {
+	case 0:
 		return r.begin(ctx)
-	case doc.Version == r.version:
+	case r.version:
 		return nil
 	}
 	if r.state, err = parseState(doc); err != nil {

@@ -28,7 +28,7 @@ func BenchmarkPush(b *testing.B) {
 				}
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
-				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 					body, err := io.ReadAll(r.Body)
 					events, parseErr := entityevent.ParseEvents(body)
 					after, through := sequence(r, "EntityEvent-After"), sequence(r, "EntityEvent-Through")

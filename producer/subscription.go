@@ -37,6 +37,7 @@ func (s Subscription) endpoint() string {
 // SubscriptionStatus says whether a subscription is pushed to.
 type SubscriptionStatus string
 
+// The statuses of a subscription.
 const (
 	Active    SubscriptionStatus = "active"
 	Suspended SubscriptionStatus = "suspended" // stopped with its position kept, until somebody resumes it

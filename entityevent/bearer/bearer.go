@@ -38,11 +38,11 @@ const API = "api"
 func Push(feed string) string { return "push:" + feed }
 
 var (
-	// ErrUnauthorized: forged, of another agent, expired, not yet valid, unknown here, or revoked.
+	// ErrUnauthorized means a token that is forged, of another agent, expired, not yet valid, unknown here, or revoked.
 	ErrUnauthorized = errors.New("token is not accepted")
-	// ErrAudience: genuine and valid, but for another route or feed.
+	// ErrAudience means a token that is genuine and valid, but for another route or feed.
 	ErrAudience = errors.New("token is for another audience")
-	// ErrNoToken: no token was issued here under this id.
+	// ErrNoToken means that no token was issued here under this id.
 	ErrNoToken = errors.New("no such token: list them with resosync token list")
 )
 
