@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
 
 	"github.com/resosync/resosync/entityevent"
 )
@@ -58,4 +62,17 @@ func (f fixedEvents) Events(_ context.Context, _ entityevent.View, q entityevent
 		}
 	}
 	return p, nil
+}
+
+// record answers a request in this process, without a connection.
+func record(t testing.TB, h http.Handler, target string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		r.Header.Set(name, value)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
 }
