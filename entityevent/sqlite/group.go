@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"os"
 	"sync"
 
 	"github.com/mattn/go-sqlite3"
@@ -22,6 +24,11 @@ const (
 type writer struct {
 	conn     *conn
 	notifier *entityevent.Notifier
+	logger   *slog.Logger
+
+	wal      string // its path
+	walLimit int64
+	commits  int
 
 	mu      sync.Mutex
 	queue   []*call
@@ -149,6 +156,37 @@ func (w *writer) commit(group []*call) {
 		return
 	}
 	w.notifier.Publish(t.notices)
+	w.trim()
+}
+
+// The WAL's size is looked at after so many commits, and above the limit the writer waits for the readers
+// to get it emptied: with a read always under way SQLite's own checkpoints, which wait for nobody, never
+// would. A read lasts for one page.
+const (
+	trimEvery = 64
+	walLimit  = 128 << 20
+)
+
+func (w *writer) trim() {
+	if w.commits++; w.commits%trimEvery > 0 {
+		return
+	}
+	if info, err := os.Stat(w.wal); err == nil && info.Size() > w.walLimit {
+		w.checkpoint()
+	}
+}
+
+// checkpoint copies the WAL into the file and empties it. Where it cannot within 100 ms, nothing is lost,
+// and the next one tries again. The passive one comes first because once it has copied everything new
+// readers pass the WAL by; without it the other waits for readers that keep following each other.
+func (w *writer) checkpoint() {
+	for _, step := range []string{
+		"busy_timeout=100", "wal_checkpoint(PASSIVE)", "wal_checkpoint(TRUNCATE)", "busy_timeout=" + busyTimeout,
+	} {
+		if err := w.conn.pragma(step); err != nil {
+			w.logger.Warn("checkpoint failed", "wal", w.wal, "step", step, "err", err)
+		}
+	}
 }
 
 var errUnfinished = errors.New("transaction left unfinished")

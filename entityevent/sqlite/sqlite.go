@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 
 	"github.com/resosync/resosync/entityevent"
@@ -37,7 +36,6 @@ type Store struct {
 	log      entityevent.LogID
 	opened   int64 // the counter when it was opened
 	volatile map[string][]string
-	logger   *slog.Logger
 	notifier entityevent.Notifier
 	writer   writer
 	readers  chan *conn // nil: not yet opened
@@ -60,11 +58,7 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 }
 
 func open(ctx context.Context, path string, o Options) (*Store, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Close(); err != nil {
+	if err := create(path); err != nil {
 		return nil, err
 	}
 	if err := migrate(ctx, path); err != nil {
@@ -76,15 +70,15 @@ func open(ctx context.Context, path string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c, err := openConn(path, writerPragmas)
+	c, err := openWriter(path)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{
-		path: path, volatile: o.Volatile, logger: o.Logger,
+		path: path, volatile: o.Volatile,
 		readers: make(chan *conn, o.ReadConns),
 	}
-	s.writer = writer{conn: c, notifier: &s.notifier}
+	s.writer = writer{conn: c, notifier: &s.notifier, wal: path + "-wal", walLimit: walLimit, logger: o.Logger}
 	found, err := c.one(`SELECT log, counter FROM meta`, func(row []driver.Value) {
 		s.log, s.opened = entityevent.LogID(str(row[0])), integer(row[1])
 	})
@@ -119,11 +113,8 @@ func (s *Store) Close() error {
 		}
 	}
 	// The readers are closed first, for the checkpoint to reach the end of the WAL and empty it.
-	c := s.writer.conn
-	if err := c.query(context.Background(), `PRAGMA wal_checkpoint(TRUNCATE)`, func([]driver.Value) bool { return true }); err != nil {
-		s.logger.Warn("checkpoint at close failed", "path", s.path, "err", err)
-	}
-	if err := errors.Join(append(errs, c.close())...); err != nil {
+	s.writer.checkpoint()
+	if err := errors.Join(append(errs, s.writer.conn.close())...); err != nil {
 		return fmt.Errorf("close store %s: %w", s.path, err)
 	}
 	return nil

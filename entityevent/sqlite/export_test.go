@@ -1,0 +1,87 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+)
+
+// Pragma returns a pragma's value on every connection: the writer's first.
+func (s *Store) Pragma(name string) (values []string, err error) {
+	ask := func(c *conn) error {
+		_, err := c.one("PRAGMA "+name, func(row []driver.Value) { values = append(values, fmt.Sprint(row[0])) })
+		return err
+	}
+	if err := ask(s.writer.conn); err != nil {
+		return nil, err
+	}
+	return values, s.everyReader(ask)
+}
+
+// everyReader calls f with every connection of the pool at once held.
+func (s *Store) everyReader(f func(*conn) error) error {
+	var hold func(n int) error
+	hold = func(n int) error {
+		if n == 0 {
+			return nil
+		}
+		return s.read(context.Background(), func(c *conn) error {
+			if err := f(c); err != nil {
+				return err
+			}
+			return hold(n - 1)
+		})
+	}
+	return hold(cap(s.readers))
+}
+
+// Do runs f inside the writer's transaction, as one call of a group.
+func (s *Store) Do(ctx context.Context, f func()) error {
+	return s.write(ctx, &call{run: func(*tx) error { f(); return nil }})
+}
+
+// Queued returns how many calls wait for the writer.
+func (s *Store) Queued() int {
+	s.writer.mu.Lock()
+	defer s.writer.mu.Unlock()
+	return len(s.writer.queue)
+}
+
+// Leading says that a group is under way and nobody waits for the next.
+func (s *Store) Leading() bool {
+	s.writer.mu.Lock()
+	defer s.writer.mu.Unlock()
+	return s.writer.leading && len(s.writer.queue) == 0
+}
+
+// WriterPragma sets a pragma of the writer's connection, in its turn.
+func (s *Store) WriterPragma(text string) error {
+	return s.write(context.Background(), &call{run: func(t *tx) error { return t.pragma(text) }})
+}
+
+func (s *Store) SetWALLimit(bytes int64) { s.writer.walLimit = bytes }
+
+// HotQueries are those whose cost must not grow with the size of the store.
+func HotQueries() []string {
+	return []string{
+		recordQuery, recordUpdate, bodyUpdate, passUpdate, ascending + atMost, descending + atMost,
+		ascending + ofResources + atMost, ascendingEnd, descendingEnd, rangeQuery, keyQuery, takeQuery, depthQuery, itemDelete,
+		asideQuery, asideDueQuery, asideDelete, cursorQuery, recentQuery, recentClear, unsettledQuery, settledQuery,
+		docQuery, docUpdate,
+	}
+}
+
+// Plan returns how SQLite runs a query.
+func (s *Store) Plan(query string) (steps []string, err error) {
+	err = s.read(context.Background(), func(c *conn) error {
+		st, err := c.prepare("EXPLAIN QUERY PLAN " + query)
+		if err != nil {
+			return err
+		}
+		return c.query(context.Background(), "EXPLAIN QUERY PLAN "+query, func(row []driver.Value) bool {
+			steps = append(steps, str(row[3]))
+			return true
+		}, make([]any, len(st.args))...)
+	})
+	return steps, err
+}
