@@ -219,6 +219,32 @@ func TestPushComesAgain(t *testing.T) {
 	}
 }
 
+// What was read ahead of a push that failed is not pushed in its place.
+func TestPushComesAgainBeforeWhatFollows(t *testing.T) {
+	for name, answer := range map[string]reply{"reply lost": lost, "500": status(500), "429": status(429), "413": status(413)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := openStore(t, t.TempDir())
+				subscribe(t, store, "b")
+				want := put(t, store, "local", 50)
+				s := newSubscriber(nil, answer, nil, nil, answer)
+				p := newPusher(t, store, s)
+				p.Subscription.BatchEvents = 5
+				start(t, p)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				var taken []pushed
+				for n := 1; len(s.got) > 0; n++ {
+					if p := s.next(t); n != 2 && n != 5 {
+						taken = append(taken, p)
+					}
+				}
+				wantChain(t, 0, taken, want)
+			})
+		})
+	}
+}
+
 // A batch whose answer was lost comes again with what was written meanwhile at its end.
 func TestPushComesAgainWithMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
