@@ -71,7 +71,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 	callbacks := callbackClient(c)
 	end.add("close callbacks", func() error { callbacks.CloseIdleConnections(); return nil })
 	for _, s := range a.subscriptions {
-		pusher := &producer.Pusher{Store: a.store, Subscription: s, HTTP: callbacks, Logger: logger}
+		pusher := &producer.Pusher{Store: a.store, Subscription: s, HTTP: callbacks, UserAgent: "resosync/" + versionText(), Logger: logger}
 		group.Go(named("subscription "+s.Name, func() error { return pusher.Run(running) }))
 	}
 	for _, f := range a.feeds {
