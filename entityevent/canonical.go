@@ -62,6 +62,7 @@ type canonical struct {
 	swap     []byte   // room to reorder members
 	members  []member // those of the open objects
 	volatile []string
+	met      []int // which of volatile were met
 	modified time.Time
 }
 
@@ -71,7 +72,7 @@ type member struct{ start, name, end int }
 func (c *canonical) reset(raw []byte, volatile []string) {
 	c.scanner = scanner{src: raw}
 	c.body, c.canon, c.members = c.body[:0], c.canon[:0], c.members[:0]
-	c.volatile, c.modified = volatile, time.Time{}
+	c.volatile, c.met, c.modified = volatile, c.met[:0], time.Time{}
 }
 
 func (c *canonical) value(depth int) error {
@@ -122,8 +123,13 @@ func (c *canonical) objectValue(depth int) error {
 	c.body, c.canon = append(c.body, '{'), append(c.canon, '{')
 	open, start := len(c.members), len(c.canon)
 	empty := true
-	err := c.object(func(name []byte) error {
+	err := c.object(func(text []byte) error {
+		m := member{start: len(c.canon)}
+		c.hashText(text)
+		m.name = len(c.canon)
+		name := c.canon[m.start+1 : m.name-1] // without quotes and needless escapes
 		if bytes.IndexByte(name, '@') >= 0 {
+			c.canon = c.canon[:m.start]
 			_, err := c.skip(depth + 1)
 			return err
 		}
@@ -131,21 +137,23 @@ func (c *canonical) objectValue(depth int) error {
 			c.body = append(c.body, ',')
 		}
 		empty = false
-		m := member{start: len(c.canon)}
-		c.body = append(append(c.body, name...), ':')
-		c.hashText(name)
-		m.name = len(c.canon)
+		c.body = append(append(c.body, text...), ':')
 		c.canon = append(c.canon, ':')
+		volatile, modified := -1, false
+		if depth == 1 {
+			volatile = slices.IndexFunc(c.volatile, func(v string) bool { return v == string(name) })
+			modified = string(name) == "ModificationTimestamp"
+		}
 		from := len(c.body)
 		if err := c.value(depth + 1); err != nil {
 			return err
 		}
-		if depth == 1 && string(name) == `"ModificationTimestamp"` {
+		if modified {
 			c.modified = timestamp(c.body[from:])
 		}
-		if depth == 1 && c.isVolatile(name) {
+		if volatile >= 0 {
 			c.canon = c.canon[:m.start]
-			return nil
+			return c.foundVolatile(volatile)
 		}
 		c.canon = append(c.canon, ',')
 		m.end = len(c.canon)
@@ -187,13 +195,13 @@ func (c *canonical) order(members []member, start int) error {
 	return nil
 }
 
-func (c *canonical) isVolatile(name []byte) bool {
-	for _, v := range c.volatile {
-		if v == string(name[1:len(name)-1]) {
-			return true
-		}
+// foundVolatile notes that a volatile member was met: order does not see it.
+func (c *canonical) foundVolatile(i int) error {
+	if slices.Contains(c.met, i) {
+		return c.errorf("the name %q stands twice in one object", c.volatile[i])
 	}
-	return false
+	c.met = append(c.met, i)
+	return nil
 }
 
 // timestamp reads an Edm.DateTimeOffset in a string's text; the zero time if it is none.
@@ -201,7 +209,7 @@ func timestamp(text []byte) time.Time {
 	if len(text) < 2 || text[0] != '"' {
 		return time.Time{}
 	}
-	t, err := time.Parse(time.RFC3339Nano, string(text[1:len(text)-1]))
+	t, err := time.Parse(time.RFC3339Nano, string(unquote(text)))
 	if err != nil {
 		return time.Time{}
 	}

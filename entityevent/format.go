@@ -169,7 +169,7 @@ func (s *scanner) sequence() (Sequence, error) {
 		return 0, err
 	}
 	n, err := strconv.ParseInt(string(text), 10, 64)
-	if err != nil || n <= 0 {
+	if err != nil || n <= 0 || text[0] == '+' {
 		return 0, s.errorf("EntityEventSequence is not an integer from 1 to %d", int64(math.MaxInt64))
 	}
 	return Sequence(n), nil
