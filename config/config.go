@@ -84,7 +84,7 @@ type Limits struct {
 // Load reads and checks the file at path. Its error, if the file could be read, is an *Error with
 // every problem.
 func Load(path string) (*Config, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // the operator says where the configuration is
+	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no configuration at %s: make one with `resosync init`, or name it with -c FILE", path)
 	}

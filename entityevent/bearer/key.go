@@ -30,7 +30,7 @@ func LoadKey(path string) (ed25519.PrivateKey, error) {
 }
 
 func readKey(path string) (ed25519.PrivateKey, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // the operator says where the key is
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func makeKey(path string) error {
 	if err := os.Link(f.Name(), path); err != nil {
 		return err
 	}
-	d, err := os.Open(dir) //nolint:gosec // the folder of the key
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
