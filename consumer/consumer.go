@@ -120,7 +120,7 @@ func (f *Feed) prepare() error {
 		f.wanted[r] = true
 	}
 	f.client = newClient(root, f.Token, f.Rate, f.HTTP)
-	f.schema.client = f.client
+	f.schema = schema{client: f.client, lock: make(chan struct{}, 1)}
 	f.pull, f.apply = make(chan struct{}, 1), make(chan struct{}, 1)
 	f.loading, f.applying = make(chan struct{}, 1), make(chan struct{}, 1)
 	return nil

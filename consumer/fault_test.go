@@ -174,7 +174,7 @@ func TestNoRemovalWithoutProof(t *testing.T) {
 					t.Errorf("the events are gone: %+v", s)
 				}
 				outage.times.Store(0)
-				pass(20 * time.Minute)
+				pass(2 * time.Hour) // the back-off may have become that long
 				equal(t, src, f.Store)
 				stop()
 			})

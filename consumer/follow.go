@@ -26,7 +26,7 @@ func (f *Feed) Follow(ctx context.Context) error {
 	if err := f.Check(); err != nil {
 		return err
 	}
-	level := false
+	level, hasty := false, 0
 	for ctx.Err() == nil {
 		hold := level && f.LongPoll && f.waits.may()
 		start := time.Now()
@@ -44,9 +44,14 @@ func (f *Feed) Follow(ctx context.Context) error {
 			f.nap(ctx, delay-breath)
 		case end.Unsettled:
 			f.nap(ctx, f.Settle)
-		case f.LongPoll && f.waits.may() && (!hold || end.events > 0 || time.Since(start) >= tooSoon):
-		default:
+		case !f.LongPoll || !f.waits.may():
 			f.nap(ctx, time.Until(f.schedule.Next(time.Now())))
+		case hold && end.events == 0 && time.Since(start) < tooSoon:
+			// It shuts down, or only says that it holds.
+			hasty++
+			f.nap(ctx, min(pollBackoff.Delay(hasty), time.Until(f.schedule.Next(time.Now()))))
+		default:
+			hasty = 0
 		}
 	}
 	return nil

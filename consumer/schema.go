@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/resosync/resosync/entityevent/metadata"
@@ -24,8 +23,8 @@ type keyField struct {
 // schema remembers the keys of the producer's resources.
 type schema struct {
 	client *client
+	lock   chan struct{} // held by the one who reads the rest, or asks for it
 
-	mu   sync.Mutex
 	read *metadata.Schema
 	at   time.Time // when it was asked for
 }
@@ -33,8 +32,10 @@ type schema struct {
 // key returns the key of a resource: as the producer's metadata say, or else as the Data Dictionary does.
 // It blocks on the network the first time, and again for a resource that the metadata did not name.
 func (s *schema) key(ctx context.Context, resource string) (keyField, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if err := hold(ctx, s.lock); err != nil {
+		return keyField{}, err
+	}
+	defer func() { <-s.lock }()
 	if k, ok := s.known(resource); ok {
 		return k, nil
 	}
