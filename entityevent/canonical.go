@@ -2,7 +2,9 @@ package entityevent
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"slices"
@@ -66,8 +68,18 @@ type canonical struct {
 	modified time.Time
 }
 
-// member is one member of an object: where it stands in canon.
-type member struct{ start, name, end int }
+// member is one member of an object: where it stands in canon, and the first bytes of its name, which
+// nearly always decide the order.
+type member struct {
+	start, name, end int
+	prefix           uint64
+}
+
+func prefix(name []byte) uint64 {
+	var first [8]byte
+	copy(first[:], name)
+	return binary.BigEndian.Uint64(first[:])
+}
 
 func (c *canonical) reset(raw []byte, volatile []string) {
 	c.scanner = scanner{src: raw}
@@ -157,6 +169,7 @@ func (c *canonical) objectValue(depth int) error {
 		}
 		c.canon = append(c.canon, ',')
 		m.end = len(c.canon)
+		m.prefix = prefix(c.canon[m.start+1 : m.name])
 		c.members = append(c.members, m)
 		return nil
 	})
@@ -174,6 +187,9 @@ func (c *canonical) objectValue(depth int) error {
 // order puts the members of an object, which stand in canon from start to its end, in order of their names.
 func (c *canonical) order(members []member, start int) error {
 	byName := func(a, b member) int {
+		if a.prefix != b.prefix {
+			return cmp.Compare(a.prefix, b.prefix)
+		}
 		return bytes.Compare(c.canon[a.start:a.name], c.canon[b.start:b.name])
 	}
 	sorted := slices.IsSortedFunc(members, byName)
