@@ -178,11 +178,8 @@ func (x *exchange) writeEvents(page entityevent.Page, w window, order entityeven
 	}
 	s.text("]")
 	if page.More {
-		from := page.Through // also where a page ends that is not full
-		if order == entityevent.NewestFirst && len(page.Events) == w.limit {
-			from = page.Events[len(page.Events)-1].Sequence
-		}
-		if next := x.next(w, len(page.Events), from.String()); next != "" {
+		// Through is the last event's, or of a page that is not full where it stopped looking.
+		if next := x.next(w, len(page.Events), page.Through.String()); next != "" {
 			s.text(`,"@odata.nextLink":`)
 			s.quoted(next)
 		}
