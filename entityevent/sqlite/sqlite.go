@@ -137,6 +137,9 @@ func (s *Store) read(ctx context.Context, look func(*conn) error) (err error) {
 	if s.closed {
 		return entityevent.ErrClosed
 	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	var c *conn
 	select {
 	case c = <-s.readers:
@@ -149,7 +152,11 @@ func (s *Store) read(ctx context.Context, look func(*conn) error) (err error) {
 			return err
 		}
 	}
-	return look(c)
+	err = look(c)
+	if err != nil && errors.Is(err, ctx.Err()) { // the driver does not know of causes
+		err = context.Cause(ctx)
+	}
+	return err
 }
 
 // snapshot runs look in one read transaction. look must be short: what it reads cannot be checkpointed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/resosync/resosync/entityevent"
@@ -11,7 +12,8 @@ import (
 
 // testOrder runs writers and readers against each other. Every key is written once, so that no later
 // event can repair a lost one. A reader follows the log by Through alone: if a number at or below it
-// became visible later, the reader would miss that event and wait for it in vain.
+// became visible later, the reader would miss that event and wait for it in vain. Some writers are slow
+// over each commit, so that numbers drawn before the transaction would be overtaken.
 func testOrder(b *box) {
 	const writers, readers, commits = 8, 4, 40
 	feeds := []string{feed, "acme"}
@@ -29,12 +31,16 @@ func testOrder(b *box) {
 		wg.Go(func() { followed[r] = b.follow(ctx, feeds[r%2], total[feeds[r%2]]) })
 	}
 	for w := range writers {
+		body := `{"A":1}`
+		if w%4 > 1 {
+			body = fmt.Sprintf(`{"A":%q}`, strings.Repeat("x", 200_000))
+		}
 		wg.Go(func() {
 			last := entityevent.Sequence(0)
 			for c := range commits {
 				var changes []entityevent.Change
 				for n := range 1 + c%3 {
-					changes = append(changes, put(fmt.Sprintf("%d-%d-%d", w, c, n), `{"A":1}`))
+					changes = append(changes, put(fmt.Sprintf("%d-%d-%d", w, c, n), body))
 				}
 				out, err := b.Apply(ctx, entityevent.Commit{Feed: feeds[w%2], Changes: changes})
 				if err != nil {

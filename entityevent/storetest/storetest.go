@@ -6,7 +6,7 @@ package storetest
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -99,7 +99,7 @@ func (b *box) reopen() {
 
 // deadline is a context for what must not take long; a lost event shows as its end.
 func (b *box) deadline() context.Context {
-	ctx, cancel := context.WithTimeoutCause(b.Context(), time.Minute, fmt.Errorf("nothing came for a minute"))
+	ctx, cancel := context.WithTimeoutCause(b.Context(), time.Minute, errors.New("not done after a minute"))
 	b.Cleanup(cancel)
 	return ctx
 }
