@@ -45,7 +45,7 @@ func (d *demo) fill(ctx context.Context, p *pair) error {
 			if result.Refused > 0 || result.Error != "" {
 				return fmt.Errorf("import of %s: %d refused: %s", resource, result.Refused, result.Error)
 			}
-			done += int(result.New)
+			done += result.New
 			show.at(int64(done), resource)
 		}
 		return nil

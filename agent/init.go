@@ -29,7 +29,7 @@ With both flags the agent serves its own records and copies the producer's.`,
 		Example: `  resosync init --producer
   resosync init --consumer https://sync.acme.example/odata`,
 		Args: arguments(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(_ *cobra.Command, _ []string) error {
 			if !producer && source == "" {
 				return usagef("say what the agent is: --producer, --consumer URL, or both")
 			}

@@ -69,7 +69,7 @@ func chosenFeeds(c *config.Config, names []string) ([]string, error) {
 	return known, nil
 }
 
-func (p *program) syncFeed(ctx context.Context, s *session, name string, full bool) error { //nolint:revive // full is the flag of the command, passed on
+func (p *program) syncFeed(ctx context.Context, s *session, name string, full bool) error {
 	path := "/admin/sync/" + url.PathEscape(name)
 	if full {
 		path += "?full"

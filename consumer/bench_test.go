@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/resosync/resosync/consumer"
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/bearer"
 	"github.com/resosync/resosync/entityevent/sqlite"
 )
 
@@ -48,7 +50,7 @@ func BenchmarkFirstLoad(b *testing.B) {
 			n, _ := strconv.Atoi(r.URL.Query().Get("$skiptoken"))
 			text = pages[n]
 		}
-		return &http.Response{StatusCode: 200, Header: header, Body: io.NopCloser(bytes.NewReader(text)),
+		return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(bytes.NewReader(text)),
 			ContentLength: int64(len(text)), Request: r}, nil
 	})
 	var before, after syscall.Rusage
@@ -80,4 +82,40 @@ func BenchmarkFirstLoad(b *testing.B) {
 	b.ReportMetric(float64(records)*float64(b.N)/b.Elapsed().Seconds(), "records/s")
 	b.ReportMetric(float64(cpu)/records/1e6, "cpu-ms/record")
 	b.ReportMetric(float64(len(pages[0]))/size, "B/record")
+}
+
+// BenchmarkReceive500 is a push of 500 events, from the request to the durable inbox and the answer.
+func BenchmarkReceive500(b *testing.B) {
+	s, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "x.db"), sqlite.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	f := &consumer.Feed{Name: "mls", URL: "http://mls.test/odata", Resources: []string{"Property"}, Store: s}
+	d := &door{Receiver: &consumer.Receiver{Feeds: map[string]*consumer.Feed{"mls": f}, MaxPending: 1 << 40}, feed: f}
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	d.Authority = &bearer.Authority{Key: key, Store: s}
+	if d.token, _, err = d.Authority.Issue(b.Context(), bearer.Token{Audience: bearer.Push("mls"), Client: "mls"}); err != nil {
+		b.Fatal(err)
+	}
+	_, err = s.Receive(b.Context(), entityevent.Delivery{Feed: "mls", Log: "l", Adopt: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	seq := int64(0)
+	for b.Loop() {
+		events := make([]entityevent.Event, 500)
+		after := seq
+		for i := range events {
+			seq++
+			events[i] = entityevent.Event{Sequence: entityevent.Sequence(seq), Ref: entityevent.Ref{Resource: "Property", Key: strconv.FormatInt(seq, 10)}}
+		}
+		if w := d.push(string(entityevent.AppendEvents(nil, events)), chain("l", after, seq)...); w.Code != 200 {
+			b.Fatal(w.Code, w.Body)
+		}
+	}
+	b.ReportMetric(float64(seq)/b.Elapsed().Seconds(), "events/s")
 }

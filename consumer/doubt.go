@@ -25,7 +25,7 @@ func (r *round) doubt(ctx context.Context, tasks []*task) (map[entityevent.Ref]e
 	again := map[entityevent.Ref]entityevent.Setback{}
 	for _, t := range tasks {
 		local, known := have[t.Ref]
-		switch t.verdict {
+		switch t.verdict { //nolint:exhaustive // the other verdicts leave nothing to doubt
 		case absent:
 			if !known && t.was.Kind != recheck {
 				again[t.Ref] = t.look(secondLook, "unknown here and absent at the producer")

@@ -256,7 +256,7 @@ func TestTokenStaysAtItsOrigin(t *testing.T) {
 func TestErrorsAndLogsTellNoSecrets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		f := newFeed(t, wire(func(r *http.Request) (*http.Response, error) {
+		f := newFeed(t, wire(func(*http.Request) (*http.Response, error) {
 			return nil, fmt.Errorf("dial: refused")
 		}), "Property")
 		f.URL = "http://user:open@mls.test/odata/very-private"

@@ -138,11 +138,9 @@ func (x *exchange) gather(q eventQuery, w window, order entityevent.Order) (enti
 		if err != nil {
 			return page, err
 		}
-		events := page.Events
 		if all.Events != nil {
-			events = append(all.Events, page.Events...)
+			page.Events = slices.Concat(all.Events, page.Events)
 		}
-		page.Events = events
 		all = page
 		if !page.More || len(all.Events) == want || time.Since(began) >= gatherFor {
 			break

@@ -14,7 +14,7 @@ import (
 func (i *importer) read(t *textScanner) error {
 	for {
 		c, err := t.space()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -29,7 +29,7 @@ func (i *importer) read(t *textScanner) error {
 				return i.lines(t)
 			}
 		default:
-			err = t.errorf("want an object or an array")
+			err = t.fault("want an object or an array")
 		}
 		if err != nil {
 			return err
@@ -44,7 +44,7 @@ func (i *importer) element(t *textScanner, resource string) error {
 	if c, err := t.space(); err != nil {
 		return t.cut(err)
 	} else if c != '{' {
-		return t.errorf("want an object")
+		return t.fault("want an object")
 	}
 	if err := t.value(); err != nil {
 		return err
@@ -117,7 +117,7 @@ func (i *importer) wrapped(context string) (string, error) {
 func (i *importer) lines(t *textScanner) error {
 	rest, _, err := t.readLine()
 	if len(bytes.TrimSpace(rest)) > 0 {
-		return t.errorf("more text after the first record")
+		return t.fault("more text after the first record")
 	}
 	for i.number = t.line - 1; err == nil; {
 		var line []byte
@@ -126,7 +126,7 @@ func (i *importer) lines(t *textScanner) error {
 		i.number++
 		line = bytes.TrimSpace(line)
 		switch {
-		case err != nil && err != io.EOF:
+		case err != nil && !errors.Is(err, io.EOF):
 			return err
 		case tooLong:
 			i.refuse(i.number, errTooLarge)
@@ -136,7 +136,7 @@ func (i *importer) lines(t *textScanner) error {
 			}
 		}
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
@@ -153,14 +153,14 @@ type textScanner struct {
 	overflow bool   // the text is longer than maxRecord: the rest of it is not kept
 }
 
-func (t *textScanner) errorf(format string, args ...any) error {
-	return fmt.Errorf("%w JSON in line %d: %s", entityevent.ErrInvalid, t.line, fmt.Sprintf(format, args...))
+func (t *textScanner) fault(what string) error {
+	return fmt.Errorf("%w JSON in line %d: %s", entityevent.ErrInvalid, t.line, what)
 }
 
 // cut is the error of input that ends inside a value, or cannot be read.
 func (t *textScanner) cut(err error) error {
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-		return t.errorf("the input ends in the middle")
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return t.fault("the input ends in the middle")
 	}
 	return err
 }
@@ -201,7 +201,7 @@ func (t *textScanner) members(each func(name string, start int) error) error {
 		}
 		if !first {
 			if c != ',' {
-				return t.errorf("want ',' or '}'")
+				return t.fault("want ',' or '}'")
 			}
 			t.skip()
 			t.text = append(t.text, ',')
@@ -210,7 +210,7 @@ func (t *textScanner) members(each func(name string, start int) error) error {
 			}
 		}
 		if c != '"' {
-			return t.errorf("want a name")
+			return t.fault("want a name")
 		}
 		start := len(t.text)
 		if err := t.value(); err != nil {
@@ -221,7 +221,7 @@ func (t *textScanner) members(each func(name string, start int) error) error {
 			return t.cut(err)
 		}
 		if c != ':' {
-			return t.errorf("want ':'")
+			return t.fault("want ':'")
 		}
 		t.skip()
 		t.text = append(t.text, ':')
@@ -249,7 +249,7 @@ func (t *textScanner) list(each func() error) error {
 			return t.cut(err)
 		}
 		if c != ',' && c != ']' {
-			return t.errorf("want ',' or ']'")
+			return t.fault("want ',' or ']'")
 		}
 		t.skip()
 		if c == ']' {
@@ -325,7 +325,7 @@ func (t *textScanner) readLine() (line []byte, tooLong bool, err error) {
 		if tooLong = tooLong || len(t.text)+len(part) > maxRecord; !tooLong {
 			t.text = append(t.text, part...)
 		}
-		if err == bufio.ErrBufferFull {
+		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
 		if err == nil {

@@ -29,7 +29,7 @@ type Gate interface {
 	Admit(r *http.Request, scope string) (Client, error)
 }
 
-// ErrForbidden: the client is known and may not do this.
+// ErrForbidden says that the client is known and may not do this.
 var ErrForbidden = errors.New("the token does not allow this")
 
 // Limits of requests and answers.

@@ -60,8 +60,9 @@ func (o Op) swapped() Op {
 		return Gt
 	case Le:
 		return Ge
+	default:
+		return o
 	}
-	return o
 }
 
 // Kind is the type of a literal.

@@ -171,7 +171,7 @@ func (c *conn) query(ctx context.Context, query string, each func(row []driver.V
 	}
 	for {
 		switch err := rows.Next(s.row); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return err

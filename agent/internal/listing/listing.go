@@ -32,6 +32,7 @@ type Record struct {
 // Op is what a change does.
 type Op uint8
 
+// The operations.
 const (
 	Create Op = iota // the record is new
 	Update           // the body's members replace those of the record (PATCH)
