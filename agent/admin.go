@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -55,7 +56,8 @@ func (a *agent) serveImport(w http.ResponseWriter, r *http.Request) {
 	summary, err := producer.Import(r.Context(), a.store, a.schemas[entityevent.Local], entityevent.Local, resource, r.Body, nil)
 	result := imported{Summary: summary}
 	if err != nil {
-		result.Error = err.Error() // beside what was imported before it
+		result.Error = err.Error()         // beside what was imported before it
+		_, _ = io.Copy(io.Discard, r.Body) // an answer to a body that is cut off may not arrive
 	}
 	answer(w, http.StatusOK, "application/json", result)
 }

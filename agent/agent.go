@@ -73,6 +73,11 @@ func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logg
 	}
 	a.subscriptions = subscriptions(c)
 	a.feeds = feeds(c, a.store, logger)
+	for _, f := range a.feeds {
+		if err := f.Check(); err != nil {
+			return nil, err
+		}
+	}
 	return a, nil
 }
 

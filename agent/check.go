@@ -18,8 +18,10 @@ import (
 	"github.com/resosync/resosync/producer"
 )
 
-// checkTimeout bounds each request of a check.
+// checkTimeout bounds the check of one feed or subscription.
 const checkTimeout = 15 * time.Second
+
+var errNoAnswer = fmt.Errorf("nothing came within %v", checkTimeout)
 
 // finding is one line of a check.
 type finding struct {
@@ -138,6 +140,8 @@ func canListen(ctx context.Context, address string) error {
 // checkFeed asks a feed's producer for what the consumer will ask for.
 func checkFeed(ctx context.Context, c config.Feed) finding {
 	f := finding{Subject: "feed " + c.Name}
+	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, errNoAnswer)
+	defer cancel()
 	s := remoteSession(c.URL, string(c.Token), http.ProxyFromEnvironment)
 	defer s.close() //nolint:errcheck // it cannot fail
 	schema, err := s.metadata(ctx)
@@ -164,8 +168,6 @@ func checkFeed(ctx context.Context, c config.Feed) finding {
 }
 
 func (s *session) metadata(ctx context.Context) (*metadata.Schema, error) {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
 	resp, err := s.send(ctx, http.MethodGet, "/$metadata", http.Header{"Accept": {"application/xml"}}, nil)
 	if err != nil {
 		return nil, err
@@ -195,7 +197,7 @@ func feedRemedy(c config.Feed, err error) string {
 // checkSubscription pushes nothing, with the subscription's token and label.
 func checkSubscription(ctx context.Context, client *http.Client, c config.Subscription) finding {
 	f := finding{Subject: "subscription " + c.Name}
-	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, fmt.Errorf("no answer within %v", checkTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, errNoAnswer)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, string(c.URL), strings.NewReader(`{"@reso.context":"`+entityevent.EventContext+`","value":[]}`))
 	if err != nil {

@@ -58,8 +58,11 @@ func (h *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case get == nil:
 		problem(w, http.StatusNotFound, "nothing is served at this path; GET / names what is")
+	case r.Method == http.MethodOptions:
+		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
+		w.WriteHeader(http.StatusNoContent)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		w.Header().Set("Allow", "GET, HEAD")
+		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
 		problem(w, http.StatusMethodNotAllowed, "only GET and HEAD")
 	default:
 		get(w, r)

@@ -58,6 +58,10 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 	}
 	end.add("close agent", a.Close)
 
+	if err := held.announce("run", address); err != nil {
+		return err
+	}
+
 	group, running := errgroup.WithContext(ctx)
 	routes := a.routes(running, publicURL(c, address))
 	server := &http.Server{
@@ -65,7 +69,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	server.RegisterOnShutdown(routes.drain)
 	callbacks := callbackClient(c)
@@ -78,22 +82,33 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 		group.Go(named("feed "+f.Name, func() error { return f.Apply(running) }))
 		group.Go(named("feed "+f.Name, func() error { return f.Follow(running) }))
 	}
-	group.Go(func() error { return server.Serve(listener) })
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve: %w", err)
+		}
+		return nil
+	})
 	group.Go(func() error {
 		<-running.Done()
-		deadline, cancel := context.WithTimeout(context.WithoutCancel(running), requestDeadline)
-		defer cancel()
-		return errors.Join(server.Shutdown(deadline), server.Close())
+		return shutdown(context.WithoutCancel(running), server)
 	})
-	if err := held.announce("run", address); err != nil {
-		logger.Error("cannot announce the address to commands", "err", err)
-	}
 	logger.Info("running", "name", c.Name, "address", address, "feeds", len(a.feeds), "subscriptions", len(a.subscriptions))
 	up(address)
 	return stop(ctx, group, logger)
 }
 
 var errSlowStop = fmt.Errorf("some of the agent's work did not stop within %v", workDeadline)
+
+// shutdown lets requests under way end, and cuts those that do not.
+func shutdown(ctx context.Context, server *http.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, requestDeadline)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("requests that did not end within %v were cut", requestDeadline)
+	}
+	return errors.Join(err, server.Close())
+}
 
 // stop waits for the end of the group, which follows the end of ctx within the deadline.
 func stop(ctx context.Context, group *errgroup.Group, logger *slog.Logger) error {
@@ -118,7 +133,7 @@ func stop(ctx context.Context, group *errgroup.Group, logger *slog.Logger) error
 
 // clean drops what is no failure: the end that was asked for.
 func clean(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err

@@ -239,12 +239,14 @@ func feedText(f consumer.Status, running bool) string {
 	if !f.Halted.IsZero() {
 		text += "; its producer wants no requests until " + f.Halted.Local().Format(time.TimeOnly)
 	}
-	for what, trouble := range map[string]consumer.Trouble{"polling": f.Polling, "applying": f.Applying} {
-		if trouble.Failures > 0 {
-			text += fmt.Sprintf("; %s fails since %s (%d times): %s", what, trouble.Since.Local().Format(time.TimeOnly), trouble.Failures, trouble.Error)
-		}
+	return text + troubleText("polling", f.Polling) + troubleText("applying", f.Applying)
+}
+
+func troubleText(what string, t consumer.Trouble) string {
+	if t.Failures == 0 {
+		return ""
 	}
-	return text
+	return fmt.Sprintf("; %s fails since %s (%d times): %s", what, t.Since.Local().Format(time.TimeOnly), t.Failures, t.Error)
 }
 
 func subscriptionText(s subscriptionStatus) string {
