@@ -120,5 +120,5 @@ func answer(w http.ResponseWriter, status int, mediaType string, body any) {
 
 // problem answers with a problem document (RFC 9457).
 func problem(w http.ResponseWriter, status int, detail string) {
-	answer(w, status, "application/problem+json", map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
+	answer(w, status, "application/problem+json", map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail})
 }
