@@ -121,7 +121,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 // folder makes the folder to work in and returns what removes it, if it is not to be kept.
 func (d *demo) folder() (cleanup func() error, err error) {
 	keep := func() error {
-		d.say("\nKept in %s. Go on with: resosync run -c %s\n", d.dir, filepath.Join(d.dir, "producer.yaml"))
+		d.say("\nKept in %s. Go on with: %s run -c %s\n", d.dir, os.Args[0], filepath.Join(d.dir, "producer.yaml"))
 		return nil
 	}
 	if d.dir == "" {

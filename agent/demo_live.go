@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -95,8 +96,8 @@ func (d *demo) live(ctx context.Context, p *pair) error {
 	d.say("3. live        %d changes a second for %v: prices, statuses, new listings, removals\n", d.rate, d.length)
 	d.say("\n   Look at it meanwhile, in another terminal:\n")
 	d.say("     curl -H 'Authorization: Bearer %s' '%s/odata/Property?$top=1'\n", p.reader, p.producer.url)
-	d.say("     resosync -c %s events --follow --after now\n", p.producer.file)
-	d.say("     resosync -c %s status\n", p.consumer.file)
+	d.say("     %s -c %s events --follow --after now\n", os.Args[0], p.producer.file)
+	d.say("     %s -c %s status\n", os.Args[0], p.consumer.file)
 	d.say("     sqlite3 %s 'select key, body from records limit 3'\n\n", p.consumer.store())
 	if err := p.watch.start(ctx, p.consumer.session); err != nil {
 		return err

@@ -55,6 +55,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return exitUsage
 	case errors.Is(err, errReported):
 		return exitFailed
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintf(stderr, "%s: interrupted\n", command.CommandPath())
+		return exitFailed
 	default:
 		fmt.Fprintf(stderr, "%s: %v\n", command.CommandPath(), err)
 		return exitFailed
