@@ -153,9 +153,7 @@ func TestEventPublishedOutOfOrder(t *testing.T) {
 			t.Fatalf("the cursor is at %d", p.Sequence)
 		}
 		src.publish(20, "Property", "P0001")
-		for position(t, f).Unsettled == false {
-			pass(time.Second)
-		}
+		until(t, "event 20 is seen", func() bool { return position(t, f).Unsettled })
 		pass(2 * time.Second)
 		src.quiet("Property", "P0003", property("P0003", 7))
 		src.publish(15, "Property", "P0003") // late, but within the time that it has
@@ -225,12 +223,10 @@ func TestAnswerOfALaggingReplica(t *testing.T) {
 		src := filled("", 3)
 		f := newFeed(t, to(src), "Property")
 		stop := run(t, f)
-		pass(5 * time.Minute)
+		pass(5*time.Minute + 7*time.Second)  // between two polls
 		src.publish(10, "Property", "P0001") // its content follows after the answer
 		src.publish(11, "Property", "P0009") // as does the record
-		for status(t, f).Recheck != 2 {
-			pass(time.Second)
-		}
+		until(t, "both wait for a second look", func() bool { return status(t, f).Recheck == 2 })
 		src.quiet("Property", "P0001", property("P0001", 7))
 		src.quiet("Property", "P0009", property("P0009", 7))
 		pass(time.Minute)

@@ -124,3 +124,15 @@ func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
+
+// until lets time go by until something holds.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for range 3600 {
+		if holds() {
+			return
+		}
+		pass(time.Second)
+	}
+	t.Fatalf("not within an hour: %s", what)
+}

@@ -1,0 +1,54 @@
+package consumer_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/resosync/resosync/consumer"
+)
+
+// A page of a load that comes late does not undo what the applier wrote meanwhile: neither a newer
+// content, nor one that looks as if nothing had happened because it is what the replica had all along.
+func TestLatePageUndoesNothing(t *testing.T) {
+	for name, c := range map[string]struct{ onPage, meanwhile int }{
+		"newer meanwhile":     {1001, 7},
+		"there and back":      {7, 1001},
+		"there and elsewhere": {7, 8},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := filled("log-1/all", 10)
+				var d *door
+				armed := false
+				f := newFeed(t, wire(func(r *http.Request) (*http.Response, error) {
+					if !armed || !strings.HasSuffix(r.URL.Path, "/Property") {
+						return to(src)(r)
+					}
+					armed = false
+					src.put("Property", "P0001", property("P0001", c.onPage))
+					page, err := to(src)(r)
+					src.put("Property", "P0001", property("P0001", c.meanwhile))
+					if w := d.push(pushed(event(12, "Property", "P0001")), chain("log-1/all", 11, 12)...); w.Code != 200 {
+						t.Error(w.Code)
+					}
+					<-time.After(30 * time.Second) // the applier settles it
+					return page, err
+				}), "Property")
+				d = newDoor(t, f)
+				f.Poll = "@every 24h"
+				stop := run(t, f)
+				pass(time.Minute)
+				armed = true
+				if err := f.Sync(t.Context(), consumer.SyncOptions{Full: true}, nil); err != nil {
+					t.Fatal(err)
+				}
+				pass(time.Minute)
+				equal(t, src, f.Store)
+				stop()
+			})
+		})
+	}
+}
