@@ -72,6 +72,24 @@ func (s *shell) must(status int, match string, args ...string) result {
 	return r
 }
 
+// await repeats a command until it prints what matches.
+func (s *shell) await(match string, args ...string) {
+	s.t.Helper()
+	ticks := time.NewTicker(20 * time.Millisecond)
+	defer ticks.Stop()
+	for deadline := time.After(20 * time.Second); ; {
+		r := s.run(args...)
+		if regexp.MustCompile(match).MatchString(r.stdout) {
+			return
+		}
+		select {
+		case <-deadline:
+			r.must(s.t, 0, match, "resosync "+strings.Join(args, " "))
+		case <-ticks.C:
+		}
+	}
+}
+
 func (r result) must(t *testing.T, status int, match, what string) {
 	t.Helper()
 	if r.status != status || !regexp.MustCompile(match).MatchString(r.stdout+r.stderr) {

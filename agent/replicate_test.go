@@ -58,8 +58,9 @@ func TestPairByHand(t *testing.T) {
 	edit(mls, "allow_callbacks: [127.0.0.0/8]", "allow_callbacks: [10.0.0.0/8]")
 	mls.must(1, `FAIL subscription b: .*allow_callbacks`, "check")
 	edit(mls, "allow_callbacks: [10.0.0.0/8]", "allow_callbacks: [127.0.0.0/8]")
+	mls.must(0, `subscription b: not begun`, "status")
 	mls.agent(mlsAddress)
-	mls.must(0, `subscription b: active at 3, 0 behind`, "status")
+	mls.await(`subscription b: active at 3, 0 behind`, "status")
 
 	head := vendor.head()
 	mls.pipe(strings.ReplaceAll(listings, "100.00", "120.00"), "import", "--resource", "Property", "-").must(t, 0, `1 changed`, "import")

@@ -71,7 +71,10 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
+	var fresh freshConns
+	server.ConnState = fresh.note
 	server.RegisterOnShutdown(routes.drain)
+	server.RegisterOnShutdown(fresh.close)
 	callbacks := callbackClient(c)
 	end.add("close callbacks", func() error { callbacks.CloseIdleConnections(); return nil })
 	for _, s := range a.subscriptions {

@@ -91,8 +91,16 @@ func (a *agent) status(ctx context.Context) (status, error) {
 		}
 		s.Subscriptions = append(s.Subscriptions, one)
 	}
+	for _, sub := range a.subscriptions {
+		if !slices.ContainsFunc(states, func(state producer.SubscriptionState) bool { return state.Name == sub.Name }) {
+			s.Subscriptions = append(s.Subscriptions, subscriptionStatus{SubscriptionState: producer.SubscriptionState{Name: sub.Name, Status: notBegun}})
+		}
+	}
 	return s, nil
 }
+
+// notBegun is the status of a subscription that was never run: it will begin at the head of the log.
+const notBegun producer.SubscriptionStatus = "not begun"
 
 func (a *agent) subscriptionStatus(ctx context.Context, state producer.SubscriptionState) (subscriptionStatus, error) {
 	s := subscriptionStatus{SubscriptionState: state}
@@ -250,8 +258,11 @@ func troubleText(what string, t consumer.Trouble) string {
 }
 
 func subscriptionText(s subscriptionStatus) string {
-	if s.Gone {
+	switch {
+	case s.Gone:
 		return fmt.Sprintf("no longer in the configuration, at %d", s.Cursor)
+	case s.Status == notBegun:
+		return "not begun; it begins with what changes once the agent runs"
 	}
 	lag := count(s.Lag)
 	if s.Lag >= lagShown {
