@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
@@ -50,10 +49,12 @@ func (f *Feed) Apply(ctx context.Context) error {
 		case err != nil:
 			// What does not get through must not hide the items behind it.
 			limit = min(2*limit, takeMost)
-			f.rest(ctx, applyBackoff.Delay(failures))
+			delay := applyBackoff.Delay(failures)
+			f.rest(ctx, min(delay, breath))
+			f.idle(ctx, delay-breath)
 		case settled == 0:
 			limit = takeItems
-			f.idle(ctx)
+			f.idle(ctx, lookForAside)
 		}
 	}
 	return nil
@@ -65,9 +66,9 @@ func (f *Feed) rest(ctx context.Context, d time.Duration) {
 	_ = retry.Sleep(ctx, d)
 }
 
-// idle waits until something is received, or what was set aside may be due.
-func (f *Feed) idle(ctx context.Context) {
-	t := time.NewTimer(lookForAside)
+// idle waits until d has passed or something is received.
+func (f *Feed) idle(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(max(d, 0))
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -119,7 +120,8 @@ type round struct {
 	settled int
 }
 
-// plan keeps the last event of each record, parents first.
+// plan keeps the last event of each record, parents first. What is only tried again comes after what is
+// new.
 func (r *round) plan(items []entityevent.Item, due []entityevent.Setback) []*task {
 	at := make(map[entityevent.Ref]*task, len(items)+len(due))
 	var tasks []*task
@@ -144,7 +146,7 @@ func (r *round) plan(items []entityevent.Item, due []entityevent.Setback) []*tas
 		of(s.Ref).was = s
 	}
 	slices.SortStableFunc(tasks, func(a, b *task) int {
-		return cmp.Or(cmp.Compare(rank(a.Resource), rank(b.Resource)), cmp.Compare(a.Resource, b.Resource))
+		return cmp.Or(cmp.Compare(min(len(b.items), 1), min(len(a.items), 1)), cmp.Compare(rank(a.Resource), rank(b.Resource)), cmp.Compare(a.Resource, b.Resource))
 	})
 	return tasks
 }
@@ -195,24 +197,37 @@ func (r *round) run(ctx context.Context, tasks []*task) error {
 }
 
 // setAside puts away what could not be judged, if the producer answers other requests: then the fault is
-// of these records, and they must not hold up others. If it answers none, everything stays.
+// of these records, and they must not hold up others. If it answers none, what has events stays with
+// them, and what was set aside before stays so for a while.
 func (r *round) setAside(ctx context.Context) error {
-	first := r.failed[0]
-	reason := fmt.Errorf("fetch %s: %w", first.Resource, first.err)
-	if !r.alive {
-		return reason
-	}
 	c := entityevent.Commit{Feed: r.Name}
+	var failure error
+	fresh := 0
 	for _, t := range r.failed {
-		c.Done = append(c.Done, t.settles()...)
-		c.Aside = append(c.Aside, t.poisoned(t.err))
+		reason := fmt.Errorf("fetch %s: %w", t.Resource, t.err)
+		if !r.alive && len(t.items) > 0 {
+			failure = cmp.Or(failure, reason)
+			continue
+		}
+		s := t.poisoned(reason)
+		if !r.alive && t.was.Kind == poison {
+			s.Tries = t.was.Tries // that was no try
+		}
+		if len(t.items) > 0 && t.was.Kind == "" {
+			fresh++
+		}
+		c.Done, c.Aside = append(c.Done, t.settles()...), append(c.Aside, s)
 	}
-	if _, err := r.Store.Apply(ctx, c); err != nil {
-		return err
+	if len(c.Aside) > 0 {
+		if _, err := r.Store.Apply(ctx, c); err != nil {
+			return err
+		}
+		r.settled += len(c.Aside)
 	}
-	r.Logger.Warn("records set aside", "count", len(r.failed), "err", reason)
-	r.settled += len(r.failed)
-	return nil
+	if fresh > 0 {
+		r.Logger.Warn("records set aside", "count", fresh, "err", c.Aside[0].Reason)
+	}
+	return failure
 }
 
 // settles returns what a commit must name as done for the task: its events, or the setback that it was.
@@ -284,62 +299,4 @@ func (r *round) commit(ctx context.Context) error {
 		_, err = r.Store.Apply(ctx, invalid)
 	}
 	return err
-}
-
-// touched tells a load which records the applier wrote while a page was under way. UnchangedSince alone
-// does not: a record that went from A to B and back to A makes no event here, and the B of an older page
-// would stay.
-type touched struct {
-	mu    sync.RWMutex
-	pages map[*mark]bool
-}
-
-// mark is what was touched since a page was asked for.
-type mark map[entityevent.Ref]bool
-
-func (t *touched) watch() *mark {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.pages == nil {
-		t.pages = map[*mark]bool{}
-	}
-	m := &mark{}
-	t.pages[m] = true
-	return m
-}
-
-func (t *touched) forget(m *mark) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.pages, m)
-}
-
-// apply commits for the applier.
-func (t *touched) apply(ctx context.Context, s Store, c entityevent.Commit) ([]entityevent.Outcome, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for m := range t.pages {
-		for _, change := range c.Changes {
-			(*m)[change.Ref] = true
-		}
-	}
-	return s.Apply(ctx, c)
-}
-
-// load commits for a load, without what the applier touched since the page was asked for. It returns the
-// changes that it made, in the order of their outcomes.
-func (t *touched) load(ctx context.Context, s Store, m *mark, c entityevent.Commit) ([]entityevent.Change, []entityevent.Outcome, error) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if len(*m) > 0 {
-		kept := c.Changes[:0]
-		for _, change := range c.Changes {
-			if !(*m)[change.Ref] {
-				kept = append(kept, change)
-			}
-		}
-		c.Changes = kept
-	}
-	outcomes, err := s.Apply(ctx, c)
-	return c.Changes, outcomes, err
 }

@@ -302,7 +302,8 @@ func (f *fetcher) proveAbsent(ctx context.Context, key keyField, t *task, reason
 	return nil
 }
 
-// cut takes the next records to ask for at once: of one resource, as many as a request may name.
+// cut takes the next records to ask for at once: of one resource, as many as a request may name, and
+// those that failed before apart from the others.
 func (f *fetcher) cut(tasks []*task) (chunk, rest []*task) {
 	w, _ := f.tongue.get()
 	size := 0
@@ -311,7 +312,8 @@ func (f *fetcher) cut(tasks []*task) (chunk, rest []*task) {
 		if w == byOr {
 			size += 40 // " or " and the name of the key
 		}
-		if i > 0 && (i == f.KeyBatch || t.Resource != tasks[0].Resource || size > maxQuery) {
+		first := tasks[0]
+		if i > 0 && (i == f.KeyBatch || t.Resource != first.Resource || len(t.items) == 0 != (len(first.items) == 0) || size > maxQuery) {
 			return tasks[:i], tasks[i:]
 		}
 	}
