@@ -23,18 +23,62 @@ const changesPerSecond = 200
 // commit at the consumer, for each way of following.
 func (b *bench) lives(ctx context.Context) error {
 	title("live: %d changes/s for %s, from before the write to the commit at the consumer", changesPerSecond, b.live)
+	floor, err := b.floor(ctx)
+	if err != nil {
+		return err
+	}
+	report("limit: 3 bare requests and 3 raw commits, in turn", floor)
 	for _, way := range []string{"push", "long poll", "poll every second"} {
 		delays, err := b.follow(ctx, way)
 		if err != nil {
 			return fmt.Errorf("%s: %w", way, err)
 		}
-		slices.Sort(delays)
-		at := func(q float64) time.Duration {
-			return delays[int(q*float64(len(delays)-1))].Round(10 * time.Microsecond)
-		}
-		fmt.Printf("  %-52s p50 %10s   p99 %10s   max %10s   (%d changes)\n", way, at(0.5), at(0.99), at(1), len(delays))
+		report(way, delays)
 	}
 	return nil
+}
+
+func report(name string, delays []time.Duration) {
+	slices.Sort(delays)
+	at := func(q float64) time.Duration {
+		return delays[int(q*float64(len(delays)-1))].Round(10 * time.Microsecond)
+	}
+	fmt.Printf("  %-52s p50 %10s   p99 %10s   max %10s   (%d changes)\n", name, at(0.5), at(0.99), at(1), len(delays))
+}
+
+// floor measures what no change can be faster than: it is written, pushed and fetched by HTTP, and
+// committed as a record, as an inbox row and as a record of the replica.
+func (b *bench) floor(ctx context.Context) ([]time.Duration, error) {
+	dir, err := b.folder()
+	if err != nil {
+		return nil, err
+	}
+	db, _, err := openRaw(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	root, stop, err := serve(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	delays := make([]time.Duration, 1000)
+	for i := range delays {
+		start := time.Now()
+		for step := range 3 {
+			if _, err := get(ctx, transport, root); err != nil {
+				return nil, err
+			}
+			if _, err := rawInsert(ctx, db, 3*i+step, 1); err != nil {
+				return nil, err
+			}
+		}
+		delays[i] = time.Since(start)
+	}
+	return delays, nil
 }
 
 // follow runs a producer and a consumer and returns how long each change took.
