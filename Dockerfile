@@ -6,7 +6,7 @@ RUN go mod download
 COPY . .
 ARG VERSION=dev
 # Static, so that the final image needs no C library; SQLite is compiled in.
-RUN CGO_ENABLED=1 go build -trimpath -tags netgo,osusergo \
+RUN CGO_ENABLED=1 go build -trimpath -tags netgo,osusergo,sqlite_omit_load_extension \
     -ldflags "-s -w -X main.version=${VERSION} -linkmode external -extldflags -static" -o /resosync ./agent \
  && mkdir -p /data
 
