@@ -8,7 +8,7 @@ TOOLS   := $(CURDIR)/.ci/bin
 LINT_VERSION := v2.15.0
 FUZZTIME ?= 30s
 
-.PHONY: help build modules test race lint vet demo bench fuzz image clean
+.PHONY: help build modules tools test race lint vet demo bench fuzz image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,10 @@ build: ## build ./resosync
 modules:
 	@go mod download
 
-test: modules ## run every test; says loudly what it skips
+tools:
+	@.ci/tools
+
+test: modules tools ## run every test; says loudly what it skips
 	@set -o pipefail; go test -timeout 15m -v ./... 2>&1 | awk -f .ci/summary.awk
 
 race: modules ## run the tests under the race detector, without those that only drive other processes
