@@ -134,7 +134,7 @@ func (f *fetcher) many(ctx context.Context, key keyField, tasks []*task) error {
 	w, proven := f.tongue.get()
 	for ; w < bySingle; w++ {
 		bodies, err := f.batch(ctx, w, key, tasks)
-		if refused(err, http.StatusBadRequest, http.StatusNotImplemented) {
+		if refused(err, http.StatusBadRequest, http.StatusNotImplemented) || errors.Is(err, errUnfiltered) {
 			if proven {
 				break // it understands the way but not these keys
 			}
@@ -202,13 +202,23 @@ func (f *fetcher) batch(ctx context.Context, w way, key keyField, tasks []*task)
 	if w == byOr {
 		filter = odata.AnyOf(key.Name, keys, key.Quoted)
 	}
+	wanted := make(map[string]bool, len(tasks))
+	for _, k := range keys {
+		wanted[k] = true
+	}
 	bodies := make(map[string][]byte, len(tasks))
 	err := f.query(ctx, tasks[0].Resource+"?$filter="+odata.EscapeQuery(filter)+f.fields, key.Name, func(k string, body []byte) error {
+		if !wanted[k] {
+			return errUnfiltered
+		}
 		bodies[k] = body
 		return nil
 	})
 	return bodies, err
 }
+
+// errUnfiltered: what is not in such an answer may exist all the same.
+var errUnfiltered = errors.New("records that were not asked for, or without their key, as if $filter were ignored")
 
 // query walks every record of a query to the end of its nextLinks.
 func (f *fetcher) query(ctx context.Context, target, key string, each func(key string, body []byte) error) error {
@@ -280,20 +290,26 @@ func (f *fetcher) read(a *answer, key keyField, t *task) {
 }
 
 // proveAbsent asks twice for the key alone, after an answer that may be of a wrong route. Only a query
-// that completes without the key counts.
+// that completes and is empty counts.
 func (f *fetcher) proveAbsent(ctx context.Context, key keyField, t *task, reason error) error {
 	filter := odata.AnyOf(key.Name, []string{t.Key}, key.Quoted)
 	target := t.Resource + "?$filter=" + odata.EscapeQuery(filter) + "&$select=" + odata.EscapeQuery(key.Name)
 	for range 2 {
 		there := false
 		err := f.query(ctx, target, key.Name, func(k string, _ []byte) error {
-			there = there || k == t.Key
+			if k != t.Key {
+				return errUnfiltered
+			}
+			there = true
 			return nil
 		})
-		if err != nil && concernsAll(err) {
+		switch {
+		case err != nil && concernsAll(err):
 			return err
-		}
-		if err != nil || there {
+		case err != nil:
+			t.err = fmt.Errorf("%w; asked for its key alone: %w", reason, err)
+			return nil
+		case there:
 			t.err = reason
 			return nil
 		}
