@@ -68,8 +68,9 @@ func (t *tongue) learn(w way) {
 type fetcher struct {
 	*Feed
 	answers []*answer
-	alive   bool   // the producer answered something sensible
-	fields  string // appended to queries: "&$select=…". Default: all fields.
+	alive   bool             // the producer answered something sensible
+	offered map[string]error // by resource: why its 404s prove nothing; nil if they do
+	fields  string           // appended to queries: "&$select=…". Default: all fields.
 }
 
 func (f *fetcher) close() {
@@ -253,6 +254,13 @@ func (f *fetcher) single(ctx context.Context, key keyField, t *task, twice bool)
 			return f.proveAbsent(ctx, key, t, err)
 		}
 		f.alive = true
+		if err := f.offers(ctx, key, t.Resource); err != nil {
+			if concernsAll(err) {
+				return err
+			}
+			t.err = err
+			return nil
+		}
 		if twice {
 			return f.single(ctx, key, t, false)
 		}
@@ -268,6 +276,36 @@ func (f *fetcher) single(ctx context.Context, key keyField, t *task, twice bool)
 	}
 	f.read(a, key, t)
 	return nil
+}
+
+// offers asks once whether the producer has the resource at all: one that does not know it answers for
+// each of its records as if that one were gone. It is no failure that a producer which has single reads
+// only refuses to list them.
+func (f *fetcher) offers(ctx context.Context, key keyField, resource string) error {
+	if err, asked := f.offered[resource]; asked {
+		return err
+	}
+	_, err := f.get(ctx, resource+"?$top=1&$select="+odata.EscapeQuery(key.Name))
+	var r *refusal
+	switch refuses := errors.As(err, &r); {
+	case err == nil, refused(err, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotImplemented):
+		err = nil
+	case refused(err, http.StatusNotFound, http.StatusGone):
+		if !r.Proper {
+			err = nil // there is no such route, though there is one for its records
+			break
+		}
+		err = fmt.Errorf("the producer does not know %s, so that it proves nothing about its records; check the url and the feed's resources: %w", resource, err)
+	case !refuses || concernsAll(err):
+		return err
+	default:
+		err = fmt.Errorf("whether the producer has %s at all is unknown: %w", resource, err)
+	}
+	if f.offered == nil {
+		f.offered = map[string]error{}
+	}
+	f.offered[resource] = err
+	return err
 }
 
 // read takes the one record of an answer.
