@@ -42,6 +42,8 @@ func (f *Feed) Follow(ctx context.Context) error {
 			delay := pollBackoff.Delay(failures)
 			f.rest(ctx, min(delay, breath))
 			f.nap(ctx, delay-breath)
+		case !end.over:
+			hasty = 0
 		case end.Unsettled:
 			f.nap(ctx, f.Settle)
 		case !f.LongPoll || !f.waits.may():
@@ -71,7 +73,8 @@ func (f *Feed) nap(ctx context.Context, d time.Duration) {
 // reached is where a poll ended.
 type reached struct {
 	entityevent.Position
-	events int // received
+	events int  // received
+	over   bool // nothing followed
 }
 
 // catchUp loads what is not loaded and polls to the end of the producer's log.
@@ -95,7 +98,8 @@ func (f *Feed) catchUp(ctx context.Context, hold bool) (reached, error) {
 }
 
 // poll receives every event after the cursor, until a page is empty. With hold, the producer is asked to
-// wait for news.
+// wait for news. Where events must settle it may end before, for the next poll to look again at what this
+// one saw: on a busy server there always is one more event.
 func (f *Feed) poll(ctx context.Context, hold bool) (reached, error) {
 	p, err := f.Store.Position(ctx, f.Name)
 	end := reached{Position: p}
@@ -104,6 +108,7 @@ func (f *Feed) poll(ctx context.Context, hold bool) (reached, error) {
 	}
 	f.client.pace.named(p.Log != "")
 	asked := p.Sequence
+	var first time.Time // when the page after the cursor was asked for: none looked there later
 	for {
 		held := hold && !end.Behind()
 		page, err := f.eventsAfter(ctx, asked, held)
@@ -113,6 +118,10 @@ func (f *Feed) poll(ctx context.Context, hold bool) (reached, error) {
 		if held {
 			f.waits.learn(page.held)
 		}
+		if first.IsZero() {
+			first = page.asked
+		}
+		page.asked = first
 		if page.log != end.Log {
 			return end, fmt.Errorf("%w: a page names another log than the one followed", entityevent.ErrAnotherLog)
 		}
@@ -128,8 +137,12 @@ func (f *Feed) poll(ctx context.Context, hold bool) (reached, error) {
 		}
 		f.state.heard(over, len(page.events))
 		end.events += len(page.events)
+		end.over = over
 		if end.Position, err = f.receive(ctx, page, asked, end.Position, over); err != nil || over {
 			return end, err
+		}
+		if end.Unsettled && time.Since(first) > f.Settle {
+			return end, nil
 		}
 		asked = page.through
 	}
@@ -142,7 +155,8 @@ func (f *Feed) receive(ctx context.Context, page eventPage, asked entityevent.Se
 	}
 	d := entityevent.Delivery{Feed: f.Name, Log: page.log, Chained: true, After: asked, Through: page.through, Events: page.events}
 	if page.log == "" {
-		// The pages since the cursor are in the store already, though the cursor waits for them to settle.
+		// The pages since the cursor are in the store already, though the cursor waits for them to settle:
+		// until all of them are read again, beginning when they may have.
 		d.After, d.Asked, d.Settle = min(asked, p.Sequence), page.asked, f.Settle
 	}
 	if over {

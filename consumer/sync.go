@@ -48,7 +48,9 @@ func (f *Feed) Sync(ctx context.Context, o SyncOptions, progress func(Progress))
 		if level {
 			return loadErr
 		}
-		f.rest(ctx, f.Settle)
+		if end.over {
+			f.rest(ctx, f.Settle)
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -223,13 +223,15 @@ type Delivery struct {
 	// deliveries are stored and move nothing, and stay pending when it comes.
 	Adopt bool
 
-	// Asked and Settle serve producers without a log id, which may publish out of order. With a Settle
-	// above zero an event first seen after Asked−Settle is not settled, and the cursor moves only to the
-	// highest event that was seen, at or below Through and below the lowest such event: not to Through
-	// itself, for a number between the two may yet be published. An event is first seen when Receive is
-	// called with it, or at Asked, whichever is later. What was seen above the cursor is remembered, also
-	// from hints, and not stored again. If it was remembered with another record, nothing is stored, the
-	// feed is marked behind, and Receive returns ErrAnotherLog.
+	// Asked and Settle serve producers without a log id, which may publish out of order. Several pages may
+	// have read, one after another, what follows the cursor; Asked is when the first of them was asked for,
+	// so that none of it was read before. With a Settle above zero an event first seen after Asked−Settle
+	// is not settled, and the cursor moves only to the highest event that was seen, at or below Through and
+	// below the lowest such event: not to Through itself, for a number between the two may yet be
+	// published. An event is first seen when Receive is called with it, or at Asked, whichever is later.
+	// What was seen above the cursor is remembered, also from hints, and not stored again. If it was
+	// remembered with another record, nothing is stored, the feed is marked behind, and Receive returns
+	// ErrAnotherLog.
 	Asked  time.Time
 	Settle time.Duration
 
