@@ -70,6 +70,7 @@ func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logg
 		if a.schemas[feed], err = producer.OpenSchema(ctx, a.store, feed, schema); err != nil {
 			return nil, err
 		}
+		a.schemas[feed].Logger = logger
 	}
 	a.subscriptions = subscriptions(c)
 	a.feeds = feeds(c, a.store, logger)

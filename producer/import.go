@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/metadata"
 )
 
 // Limits of an import.
@@ -47,6 +48,9 @@ type Refusal struct {
 // be nil. A record that cannot be stored is refused, and the import goes on; in JSON Lines that holds for a
 // line that is no JSON too. Other input that is no JSON ends the import with ErrInvalid, what came before
 // it being stored. To import the same input again changes nothing.
+//
+// The key of a resource that the schema does not know is metadata.ChooseKey's, and stays so; a record
+// that leaves a choice is refused.
 func Import(ctx context.Context, store Store, schema *Schema, feed, resource string, r io.Reader, progress func(Summary)) (Summary, error) {
 	i := &importer{ctx: ctx, store: store, schema: schema, feed: feed, resource: resource, progress: progress, keys: map[string]string{}}
 	if i.progress == nil {
@@ -76,7 +80,8 @@ type importer struct {
 	summary   Summary
 	inherited string            // the resource of the first of several lines
 	number    int               // of the record, or of the line
-	keys      map[string]string // the key fields of resources
+	keys      map[string]string // the key fields of resources, for all of this import
+	grown     bool              // the schema knows all that was stored before
 	changes   []entityevent.Change
 	numbers   []int // of the changes
 	bytes     int
@@ -122,6 +127,9 @@ func (i *importer) contextResource(context string) (string, error) {
 // add takes a record, of the resource that its surroundings name, into the batch.
 func (i *importer) add(resource string, record []byte) error {
 	c, err := i.change(resource, record)
+	if i.flushed != nil {
+		return i.flushed
+	}
 	if err != nil {
 		i.refuse(i.number, err)
 		return nil
@@ -163,45 +171,93 @@ func (i *importer) change(resource string, record []byte) (c entityevent.Change,
 
 // key returns a record's key, having looked at all of its members.
 func (i *importer) key(resource string, record []byte) (string, error) {
-	field, _, known := "", "", false
-	if resource != "" {
-		field, _, known = i.schema.KeyField(resource)
+	if resource == "" {
+		if err := entityevent.EachMember(record, func(string, []byte) error { return nil }); err != nil {
+			return "", err
+		}
+		return "", errors.New("it names no resource: give it a @reso.context, or name the resource of the import")
 	}
-	if !known {
-		field, known = i.keys[resource]
+	field, err := i.keyField(resource, record)
+	if err != nil {
+		return "", err
 	}
 	configured := i.schema.Configured()
 	var key []byte
-	err := entityevent.EachMember(record, func(name string, value []byte) error {
-		if configured && known && !i.schema.Allows(resource, name) {
-			return fmt.Errorf("%s has no field %.100q", resource, name)
-		}
-		if !known && !configured && strings.HasSuffix(name, "Key") && !strings.Contains(name, "@") {
-			field, known = name, true
-		}
-		if known && name == field {
+	err = entityevent.EachMember(record, func(name string, value []byte) error {
+		switch {
+		case name == field:
 			key = value
+		case configured && !i.schema.Allows(resource, name):
+			return fmt.Errorf("%s has no field %.100q", resource, name)
+		case !configured && isOwnKey(resource, name):
+			return fmt.Errorf("it has a %s, but the records before it have the key %s: %s", name, field, nameKey)
 		}
 		return nil
 	})
-	if known {
-		i.keys[resource] = field // for all of this import
-	}
 	switch {
 	case err != nil:
 		return "", err
-	case resource == "":
-		return "", errors.New("it names no resource: give it a @reso.context, or name the resource of the import")
-	case !known && configured:
-		return "", fmt.Errorf("the configured metadata have no resource %s", resource)
-	case !known:
-		return "", errors.New("no member of it ends in Key")
 	case key == nil:
 		return "", fmt.Errorf("it has no %s", field)
 	case key[0] == '"' && bytes.IndexByte(key, '\\') < 0 && len(key) > 2:
+		i.keys[resource] = field
 		return string(key[1 : len(key)-1]), nil
 	}
-	return bodyKey(record, field)
+	text, err := bodyKey(record, field)
+	if err == nil {
+		i.keys[resource] = field
+	}
+	return text, err
+}
+
+// nameKey is what to do about a resource whose key is not clear.
+const nameKey = "name its key in an EDMX file and configure that as producer.metadata"
+
+// isOwnKey says whether a member is named as the key of a resource that the Data Dictionary does not have.
+func isOwnKey(resource, member string) bool {
+	if len(member) != len(resource)+len("Key") || !strings.HasPrefix(member, resource) || !strings.HasSuffix(member, "Key") {
+		return false
+	}
+	_, known := metadata.KnownKey(resource)
+	return !known
+}
+
+// keyField returns the key field of a resource: the schema's, else that of its records before this one,
+// else what this record shows.
+func (i *importer) keyField(resource string, record []byte) (string, error) {
+	if field, ok := i.keys[resource]; ok {
+		return field, nil
+	}
+	field, _, ok := i.schema.KeyField(resource)
+	if !ok && !i.grown {
+		if err := i.schema.Grow(i.ctx); err != nil {
+			i.flushed = err
+			return "", err
+		}
+		i.grown = true
+		field, _, ok = i.schema.KeyField(resource)
+	}
+	switch {
+	case ok:
+		return field, nil
+	case i.schema.Configured():
+		return "", fmt.Errorf("the configured metadata have no resource %s", resource)
+	}
+	var names []string
+	err := entityevent.EachMember(record, func(name string, _ []byte) error {
+		names = append(names, name)
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	if field, ok = metadata.ChooseKey(resource, names); ok {
+		return field, nil
+	}
+	if candidates := metadata.KeyCandidates(names); len(candidates) > 0 {
+		return "", fmt.Errorf("which member is the key of %s is not clear (%.200s): %s", resource, strings.Join(candidates, ", "), nameKey)
+	}
+	return "", fmt.Errorf("no member of it ends in Key: %s", nameKey)
 }
 
 func (i *importer) refuse(number int, reason error) {
@@ -221,7 +277,9 @@ func (i *importer) flush() error {
 		i.flushed = err
 		return err
 	}
+	stored := map[string]bool{}
 	for n, o := range outcomes {
+		stored[i.changes[n].Resource] = stored[i.changes[n].Resource] || o.Err == nil
 		switch {
 		case o.Err != nil:
 			i.refuse(i.numbers[n], o.Err)
@@ -235,5 +293,23 @@ func (i *importer) flush() error {
 	}
 	i.changes, i.numbers, i.bytes = i.changes[:0], i.numbers[:0], 0
 	i.progress(i.summary)
+	return i.keepKeys(stored)
+}
+
+// keepKeys tells the schema by which keys records were stored, so that it stays by them.
+func (i *importer) keepKeys(stored map[string]bool) error {
+	if i.schema.Configured() {
+		return nil
+	}
+	for resource, some := range stored {
+		key := i.keys[resource]
+		if known, _ := metadata.KnownKey(resource); !some || key == known {
+			continue
+		}
+		if err := i.schema.keep(i.ctx, resource, key); err != nil {
+			i.flushed = err
+			return err
+		}
+	}
 	return nil
 }

@@ -64,7 +64,6 @@ func TestRecordFilters(t *testing.T) {
 	for i := range 3 {
 		s.put("OpenHouse", strconv.Itoa(i), fmt.Sprintf(`{"OpenHouseKey":%d}`, i))
 	}
-	s.get("/$metadata").want(t, 200) // the schema learns that OpenHouseKey is a number
 	for target, want := range map[string]string{
 		"/Property":                           "10 9 O'Neil a b c x,y",
 		"/Property?$orderby=ListingKey":       "10 9 O'Neil a b c x,y",
@@ -90,6 +89,7 @@ func TestRecordFilters(t *testing.T) {
 		"/Property?$filter=ListingKey gt 'a'&$skip=1":                           "c x,y",
 		"/OpenHouse?$filter=OpenHouseKey in (1,2,7)&$select=OpenHouseKey":       "1 2",
 		"/OpenHouse?$filter=OpenHouseKey eq '1'":                                "1",
+		"/OpenHouse?$filter=OpenHouseKey gt '0'":                                "1 2", // an inferred key is text
 	} {
 		column := "ListingKey"
 		if strings.HasPrefix(target, "/OpenHouse") {
@@ -107,7 +107,6 @@ func TestRecordFilters(t *testing.T) {
 		"/Property?$filter=ListingKey eq 'a' or ListPrice eq 5":         {501, "Filtering Property by ListPrice eq 5 is not offered: only ListingKey eq, in and or, and ListingKey gt"},
 		"/Property?$filter=ListingKey ge 'a'":                           {501, "Filtering Property by ListingKey ge 'a' is not offered: only ListingKey eq, in and or, and ListingKey gt"},
 		"/Property?$filter=not (ListingKey eq 'a')":                     {501, "Filtering Property by not (ListingKey eq 'a') is not offered: only ListingKey eq, in and or, and ListingKey gt"},
-		"/OpenHouse?$filter=OpenHouseKey gt 1":                          {501, "Filtering OpenHouse by OpenHouseKey gt 1 is not offered: only OpenHouseKey eq, in and or"},
 		"/Property?$filter=contains(ListingKey,'a')":                    {501, "The function contains is not offered at position 0"},
 		"/Property?$filter=ListingKey eq":                               {400, "Unexpected end at position 13"},
 		"/Property?$filter=ListingKey gt 5":                             {400, "ListingKey is compared with a string"},

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
@@ -17,6 +19,8 @@ import (
 // inferred one grows along the log, when somebody asks for it, and is kept in the store with the
 // position up to which it has looked, so that no event is looked at twice.
 type Schema struct {
+	Logger *slog.Logger // Default: discards. Set it before the first use.
+
 	store Store
 	feed  string
 	fixed bool
@@ -28,6 +32,8 @@ type Schema struct {
 	through entityevent.Sequence
 	saved   entityevent.Sequence
 	version int64 // of the document
+	unsaved bool  // something was learned since
+	failing bool  // it could not be saved the last time
 }
 
 const (
@@ -71,12 +77,13 @@ func (s *Schema) load(ctx context.Context) error {
 	s.mu.Lock()
 	s.model = kept.Schema
 	s.mu.Unlock()
-	s.version, s.through, s.saved = doc.Version, kept.Through, kept.Through
+	s.version, s.through, s.saved, s.unsaved = doc.Version, kept.Through, kept.Through, false
 	return nil
 }
 
 // Grow makes an inferred schema know every record that was committed before the call. It takes bounded
-// steps and saves what it learned; its work is proportional to the events since the last call.
+// steps; its work is proportional to the events since the last call. It saves what it learned if it can:
+// what the log says can be learned again, and reading must not depend on a disk that can be written.
 func (s *Schema) Grow(ctx context.Context) error {
 	if s.fixed {
 		return nil
@@ -105,12 +112,13 @@ func (s *Schema) grow(ctx context.Context) error {
 			return err
 		}
 		s.through = max(s.through, page.Through)
-		if changed || s.through-s.saved >= growSave {
+		s.unsaved = s.unsaved || changed
+		if s.unsaved || s.through-s.saved >= growSave {
 			if err := s.save(ctx); err != nil {
 				return err
 			}
 		}
-		if !page.More || s.through >= head {
+		if s.through >= head {
 			return nil
 		}
 	}
@@ -170,29 +178,43 @@ func (s *Schema) name(resource string) (changed bool) {
 	return s.model.SetKey(resource, key)
 }
 
-// keyOf returns the name of the member that holds a record's key: the Data Dictionary's, the one named
-// after the resource, one whose name ends in Key, or any.
+// keep makes a field the key of a resource whose records are stored by it. It does nothing if the
+// resource has a key.
+func (s *Schema) keep(ctx context.Context, resource, field string) error {
+	s.growing.Lock()
+	defer s.growing.Unlock()
+	s.mu.Lock()
+	s.model.InferMember(resource, field, []byte("null"))
+	changed := s.model.SetKey(resource, field)
+	s.mu.Unlock()
+	if !changed {
+		return nil
+	}
+	s.unsaved = true
+	return s.save(ctx)
+}
+
+// keyOf returns the name of the member that holds a record's key. Where the rule leaves a choice among
+// those that have this value, any holds it: first those whose names end in Key.
 func keyOf(record entityevent.Record) string {
-	known, _ := metadata.KnownKey(record.Resource)
-	best, rank := "", 0
+	var holders []string
 	_ = entityevent.EachMember(record.Body, func(name string, _ []byte) error { // stored bodies are objects
-		r := 1
-		switch {
-		case name == known:
-			r = 4
-		case name == record.Resource+"Key":
-			r = 3
-		case strings.HasSuffix(name, "Key"):
-			r = 2
-		}
-		if r > rank && entityevent.StringMember(record.Body, name) == record.Key {
-			best, rank = name, r
+		if entityevent.StringMember(record.Body, name) == record.Key {
+			holders = append(holders, name)
 		}
 		return nil
 	})
-	return best
+	if key, ok := metadata.ChooseKey(record.Resource, holders); ok {
+		return key
+	}
+	for _, key := range slices.Concat(metadata.KeyCandidates(holders), holders) {
+		return key
+	}
+	return ""
 }
 
+// save writes what was learned to the store. That it cannot is no error, unless ctx ended: it is tried
+// again when the schema is asked for.
 func (s *Schema) save(ctx context.Context) error {
 	s.mu.RLock()
 	body, err := json.Marshal(schemaDoc{s.through, s.model})
@@ -205,12 +227,26 @@ func (s *Schema) save(ctx context.Context) error {
 	if errors.Is(err, entityevent.ErrConflict) {
 		return s.load(ctx) // another process saved its own: go on from there
 	}
+	switch {
+	case err == nil && s.failing:
+		s.logger().Info("schema saved again", "feed", s.feed)
+	case err != nil && !s.failing && ctx.Err() == nil:
+		s.logger().Warn("schema not saved", "feed", s.feed, "err", err)
+	}
+	s.failing = err != nil && (s.failing || ctx.Err() == nil)
 	if err != nil {
-		return err
+		return context.Cause(ctx)
 	}
 	s.version++
-	s.saved = s.through
+	s.saved, s.unsaved = s.through, false
 	return nil
+}
+
+func (s *Schema) logger() *slog.Logger {
+	if s.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Logger
 }
 
 // Configured says that the schema is the configuration's: there is nothing beside what it names.

@@ -414,7 +414,7 @@ func TestServiceDocumentAndMetadata(t *testing.T) {
 	if n := len(regexp.MustCompile(`<Schema\b`).FindAllString(a.body, -1)); n != 1 {
 		t.Errorf("%d schemas", n)
 	}
-	for resource, want := range map[string]string{"EntityEvent": "EntityEventSequence Edm.Int64", "Property": "ListingKey Edm.String", "Acme": "AcmeId Edm.Int64"} {
+	for resource, want := range map[string]string{"EntityEvent": "EntityEventSequence Edm.Int64", "Property": "ListingKey Edm.String", "Acme": "AcmeId Edm.String"} {
 		if name, edmType, _ := read.KeyField(resource); name+" "+edmType != want {
 			t.Errorf("key of %s: %s %s", resource, name, edmType)
 		}
@@ -423,7 +423,8 @@ func TestServiceDocumentAndMetadata(t *testing.T) {
 		t.Errorf("ListPrice: %+v", f)
 	}
 	s.get("/Acme(1)").want(t, 200)
-	if got := s.get("/EntityEvent").page(t).column("ResourceRecordUrl"); got != root+"/Property('a') "+root+"/Acme(1)" {
+	s.get("/Acme('1')").want(t, 200)
+	if got := s.get("/EntityEvent").page(t).column("ResourceRecordUrl"); got != root+"/Property('a') "+root+"/Acme('1')" {
 		t.Errorf("URLs %s", got)
 	}
 	for target, status := range map[string]int{

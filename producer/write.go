@@ -141,10 +141,11 @@ func bodyKey(body []byte, field string) (string, error) {
 	return key, nil
 }
 
-// withMember returns body with a first member more.
+// withMember returns body with a first member more. The value is a number only if it is written as JSON
+// writes one: 007 is no number, and another key than 7.
 func withMember(body []byte, name, value, edmType string) json.RawMessage {
 	out := append(appendString([]byte{'{'}, name), ':')
-	if _, err := strconv.ParseInt(value, 10, 64); err == nil && !quoted(edmType) {
+	if n, err := strconv.ParseInt(value, 10, 64); err == nil && strconv.FormatInt(n, 10) == value && !quoted(edmType) {
 		out = append(out, value...)
 	} else {
 		out = appendString(out, value)

@@ -236,6 +236,10 @@ func TestWriteWithConfiguredMetadata(t *testing.T) {
 	if got := s.get("/OpenHouse").page(t).column("OpenHouseKey"); got != "7 8" {
 		t.Errorf("%s", got)
 	}
+	want = "Filtering OpenHouse by OpenHouseKey gt 1 is not offered: only OpenHouseKey eq, in and or"
+	if got := s.get("/OpenHouse?$filter=OpenHouseKey gt 1").want(t, 501); !strings.Contains(got, want+`"`) {
+		t.Errorf("%s", got) // numbers are not in the order of the store
+	}
 }
 
 // TestNoLostUpdates: patches of different fields at once all hold, and each is one event.

@@ -20,8 +20,8 @@ const (
 )
 
 // Infer grows the schema by a record, one JSON object: its resource, fields it did not know, and types
-// wide enough for its values. The key field is the Data Dictionary's, else the first whose name ends
-// in Key; once found it stays. What is no object changes nothing.
+// wide enough for its values. The key field is that of ChooseKey; once found it stays. What is no object
+// changes nothing.
 func (s *Schema) Infer(resource string, body []byte) (changed bool) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if token, err := d.Token(); err != nil || token != json.Delim('{') {
@@ -44,13 +44,11 @@ func (s *Schema) Infer(resource string, body []byte) (changed bool) {
 	if t == nil || len(t.Key) > 0 {
 		return changed
 	}
-	key, ok := KnownKey(resource)
-	if ok {
-		_, ok = t.at(key)
+	names := make([]string, len(t.Fields))
+	for i, f := range t.Fields {
+		names[i] = f.Name
 	}
-	for i := 0; i < len(t.Fields) && !ok; i++ {
-		key, ok = t.Fields[i].Name, strings.HasSuffix(t.Fields[i].Name, "Key")
-	}
+	key, ok := ChooseKey(resource, names)
 	return ok && s.SetKey(resource, key) || changed
 }
 
@@ -74,21 +72,17 @@ func (s *Schema) InferMember(resource, name string, value []byte) (changed bool)
 		return true
 	}
 	f := &t.Fields[i]
-	edmType := typeOf(value)
+	wide := widen(f.Type, typeOf(value))
 	if len(t.Key) == 1 && t.Key[0] == name {
-		edmType = keyType(edmType)
+		wide = edmString
 	}
-	if wide := widen(f.Type, edmType); wide != f.Type {
-		f.Type = wide
-		if len(t.Key) == 1 && t.Key[0] == name {
-			f.Type = keyType(wide)
-		}
-		return true
-	}
+	changed = wide != f.Type
+	f.Type = wide
 	return changed
 }
 
-// SetKey makes a field the key of a resource that has none yet.
+// SetKey makes a field the key of a resource that has none yet. Its type is Edm.String whatever its
+// values look like: a key is opaque, and 007 is another one than 7.
 func (s *Schema) SetKey(resource, field string) (changed bool) {
 	t := s.Type(resource)
 	if t == nil || len(t.Key) > 0 {
@@ -99,16 +93,8 @@ func (s *Schema) SetKey(resource, field string) (changed bool) {
 		return false
 	}
 	t.Key = []string{field}
-	t.Fields[i].Type, t.Fields[i].Nullable = keyType(t.Fields[i].Type), false
+	t.Fields[i].Type, t.Fields[i].Nullable = edmString, false
 	return true
-}
-
-// keyType is the type of a key with values of this type: keys are whole numbers or texts.
-func keyType(edmType string) string {
-	if edmType == edmInt64 {
-		return edmInt64
-	}
-	return edmString
 }
 
 // typeOf returns the type of a JSON value, "" for null and Collection() for an empty array.

@@ -1,6 +1,9 @@
 package metadata
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // keys are the resources of the Data Dictionary and their key fields.
 var keys = map[string]string{
@@ -50,6 +53,34 @@ var keys = map[string]string{
 func KnownKey(resource string) (field string, ok bool) {
 	field, ok = keys[resource]
 	return field, ok
+}
+
+// ChooseKey picks the key field of a resource from the names of a record's members, where no schema says
+// it: the Data Dictionary's, else the one named after the resource, else the only one that ends in Key. It
+// is false when this leaves a choice, for by the wrong key different records would be taken for one.
+func ChooseKey(resource string, members []string) (field string, ok bool) {
+	if known, ok := KnownKey(resource); ok && slices.Contains(members, known) {
+		return known, true
+	}
+	if own := resource + "Key"; slices.Contains(members, own) {
+		return own, true
+	}
+	candidates := KeyCandidates(members)
+	if len(candidates) != 1 {
+		return "", false
+	}
+	return candidates[0], true
+}
+
+// KeyCandidates returns the members whose names end in Key. Annotations are none.
+func KeyCandidates(members []string) []string {
+	var candidates []string
+	for _, m := range members {
+		if strings.HasSuffix(m, "Key") && !strings.Contains(m, "@") {
+			candidates = append(candidates, m)
+		}
+	}
+	return candidates
 }
 
 // KnownResource returns the Data Dictionary's resource of this name in any case, for @reso.context

@@ -236,3 +236,15 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func TestChooseKey(t *testing.T) {
+	for _, c := range []struct{ resource, members, want string }{
+		{"Property", "PropertyKey AKey ListingKey", "ListingKey"}, {"Property", "AKey PropertyKey", "PropertyKey"},
+		{"MyShowing", "ListingKey MyShowingKey", "MyShowingKey"}, {"MyShowing", "ListingKey Key@odata.type x@Key", "ListingKey"},
+		{"MyShowing", "ListingKey AgentKey", ""}, {"MyShowing", "MyShowingId Keys", ""}, {"MyShowing", "", ""},
+	} {
+		if got, ok := metadata.ChooseKey(c.resource, strings.Fields(c.members)); got != c.want || ok != (c.want != "") {
+			t.Errorf("%s of %s: %q %v, want %q", c.resource, c.members, got, ok, c.want)
+		}
+	}
+}
