@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -99,7 +100,7 @@ func (f *Feed) applyRound(ctx context.Context, limit int) (settled int, err erro
 	if err != nil || len(items)+len(due) == 0 {
 		return 0, err
 	}
-	r := &round{fetcher: fetcher{Feed: f}, lagging: position.Log == ""}
+	r := &round{fetcher: fetcher{Feed: f}, lagging: position.Log == "", full: len(items) == limit, stuck: len(items) == takeMost}
 	defer r.close()
 	tasks := r.plan(items, due)
 	err = r.run(ctx, tasks)
@@ -111,6 +112,8 @@ func (f *Feed) applyRound(ctx context.Context, limit int) (settled int, err erro
 type round struct {
 	fetcher
 	lagging bool // the producer's answers may be older than its events: it sends no log id
+	full    bool // more may be pending than the round took
+	stuck   bool // and after failures it took all it can
 
 	ignored []entityevent.Item // of resources that the feed does not copy
 	ready   []*task            // judged, not yet committed
@@ -163,6 +166,10 @@ func (r *round) run(ctx context.Context, tasks []*task) error {
 		var chunk []*task
 		chunk, tasks = r.cut(tasks)
 		failure = r.fetch(ctx, chunk)
+		if r.stuck && ofResource(failure) && r.answers(ctx) {
+			tasks = r.giveUp(chunk, tasks, failure)
+			failure = nil
+		}
 		for _, t := range chunk {
 			switch t.verdict {
 			case absent:
@@ -196,10 +203,46 @@ func (r *round) run(ctx context.Context, tasks []*task) error {
 	return failure
 }
 
+// ofResource says whether a failure of all requests may yet be one of a resource: a gateway in front of
+// it gives up, or it never answers.
+func ofResource(err error) bool {
+	return refused(err, http.StatusBadGateway, http.StatusGatewayTimeout) || errors.Is(err, errSilent)
+}
+
+// answers asks the producer for what has nothing to do with any resource.
+func (r *round) answers(ctx context.Context) bool {
+	if !r.alive {
+		_, err := r.head(ctx)
+		r.alive = err == nil
+	}
+	return r.alive
+}
+
+// giveUp notes a failure in the tasks of one resource that were not judged, and returns the other tasks.
+func (r *round) giveUp(chunk, tasks []*task, failure error) []*task {
+	for _, t := range chunk {
+		if t.verdict == unjudged {
+			t.err = cmp.Or(t.err, failure)
+		}
+	}
+	return slices.DeleteFunc(tasks, func(t *task) bool {
+		if t.Resource != chunk[0].Resource {
+			return false
+		}
+		t.err = failure
+		r.failed = append(r.failed, t)
+		return true
+	})
+}
+
 // setAside puts away what could not be judged, if the producer answers other requests: then the fault is
 // of these records, and they must not hold up others. If it answers none, what has events stays with
-// them, and what was set aside before stays so for a while.
+// them, and what was set aside before stays so for a while. A round that holds nothing else and is full
+// hides what stands behind it, so that there the producer is asked for its log.
 func (r *round) setAside(ctx context.Context) error {
+	if r.full {
+		r.answers(ctx)
+	}
 	c := entityevent.Commit{Feed: r.Name}
 	var failure error
 	fresh := 0

@@ -1,0 +1,56 @@
+package consumer_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// flood appends events of records that are not there.
+func (s *source) flood(resource string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range n {
+		s.head++
+		key := fmt.Sprintf("F%05d", i)
+		body := fmt.Sprintf(`{"EntityEventSequence":%d,"ResourceName":%q,"ResourceRecordKey":%q}`, s.head, resource, key)
+		s.events = append(s.events, row{key: key, seq: s.head, body: json.RawMessage(body)})
+	}
+}
+
+// However many events of a resource that fails stand before one of another, that one is applied, and
+// none of the others is lost.
+func TestFailingResourceBlocksNoOther(t *testing.T) {
+	const events = 20_500
+	for name, made := range map[string]func(*http.Request) (*http.Response, error){
+		"403": answer(403, "application/json", `{"error":{"code":"403","message":"no"}}`),
+		"500": answer(500, "application/json", `{"error":{"code":"500","message":"no"}}`),
+		"504": answer(504, "text/html", "<html>"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := filled("log-1/all", 3)
+				f := newFeed(t, to(src), "Property", "Media")
+				catchUp(t, f)
+				src.flood("Media", events)
+				src.put("Property", "P0001", property("P0001", 7))
+				f = newFeedOn(f.Store, script(to(src), 1e6, "/Media", made))
+				f.Resources = []string{"Property", "Media"}
+				f.PageSize = 1001 // the source counts pages of 1000 as the last
+				stop := run(t, f)
+				until(t, "P0001 is applied", func() bool {
+					return strings.Contains(string(replica(t, f.Store, "Property")["P0001"].Body), ":7,")
+				})
+				aside, err := f.Store.Aside(t.Context(), f.Name, time.Time{}, 0)
+				if s := status(t, f); err != nil || int(s.Pending)+len(aside) != events {
+					t.Errorf("%d are set aside: %v, %+v", len(aside), err, s)
+				}
+				stop()
+			})
+		})
+	}
+}
