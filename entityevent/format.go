@@ -78,8 +78,9 @@ func EachRecord(raw []byte, each func(record []byte) error) (contextOf string, e
 // ParseEvents reads EntityEvents in RESO Common Format, as pushed or as a page of the resource: a value
 // array, perhaps empty, or one bare object. It accepts the names of Data Dictionary 2.0 and those of
 // the earlier text of RCP-28, and sequences and keys as numbers or strings. It is all or nothing:
-// ErrInvalid for a sequence that is not in 1…2^63−1, for a member that is missing, of another type or
-// too long, and for the context of another resource; a missing context is accepted.
+// ErrInvalid for a sequence that is not in 1…2^63−1, for a member that is missing, of another type, too
+// long or with half a surrogate pair, and for the context of another resource; a missing context is
+// accepted.
 func ParseEvents(raw []byte) ([]Event, error) {
 	var events []Event
 	context, err := EachRecord(raw, func(record []byte) error {
@@ -177,9 +178,15 @@ func (s *scanner) sequence() (Sequence, error) {
 
 // stringValue reads a string, or a number as its text; null is the empty string.
 func (s *scanner) stringValue(name string, most int) (string, error) {
+	s.space()
+	start := s.pos
 	text, err := s.scalar()
 	if err != nil {
 		return "", err
+	}
+	if loneSurrogate(s.src[start:s.pos]) {
+		// U+FFFD in its place would name another record, and the same one for all of these.
+		return "", s.errorf("%s has half a surrogate pair", name)
 	}
 	if len(text) > most && utf8.RuneCount(text) > most {
 		return "", s.errorf("%s is longer than %d", name, most)

@@ -105,6 +105,8 @@ func TestParseEvents(t *testing.T) {
 			[]entityevent.Event{event(7, "P", "1")}},
 		{"escapes", `{"EntityEventSequence":7,"ResourceName":"P","ResourceRecordKey":"a\/\"\\\u00e9\ud83c\udfe0"}`,
 			[]entityevent.Event{event(7, "P", "a/\"\\é\U0001F3E0")}},
+		{"escapes that look like half a pair", `{"EntityEventSequence":7,"ResourceName":"P","ResourceRecordKey":"\\ud800\ufffd\\","x":"\ud800"}`,
+			[]entityevent.Event{event(7, "P", "\\ud800\uFFFD\\")}},
 		{"as long as may be", `{"EntityEventSequence":7,"ResourceName":"P","ResourceRecordKey":"` + long + `"}`,
 			[]entityevent.Event{event(7, "P", long)}},
 	} {
@@ -168,6 +170,11 @@ func TestParseEventsRefuses(t *testing.T) {
 		"a long url":            with(`"EntityEventSequence":7,"ResourceRecordUrl":"` + strings.Repeat("k", 8001) + `"`),
 		"not UTF-8":             "{\"EntityEventSequence\":7,\"ResourceName\":\"P\",\"ResourceRecordKey\":\"\xff\"}",
 		"not UTF-8 elsewhere":   "{\"EntityEventSequence\":7,\"ResourceName\":\"P\",\"ResourceRecordKey\":\"1\",\"x\":\"\xff\"}",
+		"half a pair":           `{"EntityEventSequence":7,"ResourceName":"P","ResourceRecordKey":"\ud800"}`,
+		"the other half":        `{"EntityEventSequence":7,"ResourceName":"P","ResourceRecordKey":"\udc00x"}`,
+		"two first halves":      `{"EntityEventSequence":7,"ResourceName":"P","ResourceRecordKey":"a\ud800\ud800"}`,
+		"half a pair and more":  `{"EntityEventSequence":7,"ResourceName":"P","ResourceRecordKey":"\ud83c\udfe0\ud83c\n123456"}`,
+		"half in a resource":    `{"EntityEventSequence":7,"ResourceName":"\ud800P","ResourceRecordKey":"1"}`,
 		"deeply nested":         `{"x":` + strings.Repeat(`[`, 100_000) + strings.Repeat(`]`, 100_000) + `,"value":[]}`,
 	}
 	for name, in := range bad {

@@ -255,6 +255,28 @@ func unquote(text []byte) []byte {
 	return out
 }
 
+// loneSurrogate says whether a string's text escapes half a surrogate pair.
+func loneSurrogate(text []byte) bool {
+	for i := bytes.IndexByte(text, '\\'); i >= 0 && i+1 < len(text); i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		if i++; text[i] != 'u' {
+			continue
+		}
+		r := hex4(text[i+1:])
+		i += 4
+		if !utf16.IsSurrogate(r) {
+			continue
+		}
+		if i+6 >= len(text) || text[i+1] != '\\' || text[i+2] != 'u' || utf16.DecodeRune(r, hex4(text[i+3:])) == utf8.RuneError {
+			return true
+		}
+		i += 6
+	}
+	return false
+}
+
 // appendQuoted appends v as a JSON string, with as few escapes as JSON allows.
 func appendQuoted(dst, v []byte) []byte {
 	dst = append(dst, '"')

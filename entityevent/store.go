@@ -173,7 +173,8 @@ type Query struct {
 }
 
 // Doc is a small JSON document. To write one, give it the Version that was read, 0 for a new one; nil
-// Body removes it. A written document's version is one higher.
+// Body removes it. A written document's version is one higher. One that was removed counts from 1 when it
+// is made again: a version must not be kept beyond the document's removal, for it may then fit another.
 type Doc struct {
 	Kind, ID string
 	Version  int64
