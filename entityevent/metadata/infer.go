@@ -62,7 +62,6 @@ func (s *Schema) InferMember(resource, name string, value []byte) (changed bool)
 	if t == nil {
 		s.Add(&EntityType{Name: resource})
 		t = s.Type(resource)
-		changed = true
 	}
 	i, ok := t.at(name)
 	if !ok {
@@ -76,9 +75,11 @@ func (s *Schema) InferMember(resource, name string, value []byte) (changed bool)
 	if len(t.Key) == 1 && t.Key[0] == name {
 		wide = edmString
 	}
-	changed = wide != f.Type
+	if wide == f.Type {
+		return false
+	}
 	f.Type = wide
-	return changed
+	return true
 }
 
 // SetKey makes a field the key of a resource that has none yet. Its type is Edm.String whatever its
