@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/odata"
@@ -45,23 +46,41 @@ const (
 	bySingle            // one request each
 )
 
-// tongue remembers which way the producer understands.
+// relearn is when a producer that understood single reads only is asked for several records again: that
+// may have been for reasons of the first few.
+const relearn = time.Hour
+
+// tongue remembers which way the producer understands, by resource.
 type tongue struct {
-	mu     sync.Mutex
-	way    way
-	proven bool
+	mu      sync.Mutex
+	learned map[string]lesson
 }
 
-func (t *tongue) get() (way, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.way, t.proven
+type lesson struct {
+	way way
+	at  time.Time
 }
 
-func (t *tongue) learn(w way) {
+func (t *tongue) get(resource string) (w way, proven bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.way, t.proven = w, true
+	l, proven := t.learned[resource]
+	if l.way == bySingle && time.Since(l.at) >= relearn {
+		return byIn, false
+	}
+	return l.way, proven
+}
+
+func (t *tongue) learn(resource string, w way) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l, known := t.learned[resource]; known && l.way == w && time.Since(l.at) < relearn {
+		return
+	}
+	if t.learned == nil {
+		t.learned = map[string]lesson{}
+	}
+	t.learned[resource] = lesson{way: w, at: time.Now()}
 }
 
 // fetcher asks for records and keeps the answers that they are part of until close.
@@ -132,7 +151,8 @@ func concernsAll(err error) bool {
 // many asks for several records at once, in the best way that the producer understands, and reads
 // singly what did not come back.
 func (f *fetcher) many(ctx context.Context, key keyField, tasks []*task) error {
-	w, proven := f.tongue.get()
+	resource := tasks[0].Resource
+	w, proven := f.tongue.get(resource)
 	for ; w < bySingle; w++ {
 		bodies, err := f.batch(ctx, w, key, tasks)
 		if refused(err, http.StatusBadRequest, http.StatusNotImplemented) || errors.Is(err, errUnfiltered) {
@@ -154,7 +174,7 @@ func (f *fetcher) many(ctx context.Context, key keyField, tasks []*task) error {
 			}
 			break // perhaps one record does this: ask for each
 		}
-		f.tongue.learn(w)
+		f.tongue.learn(resource, w)
 		for _, t := range tasks {
 			if body, ok := bodies[t.Key]; ok {
 				t.verdict, t.body = found, body
@@ -168,7 +188,7 @@ func (f *fetcher) many(ctx context.Context, key keyField, tasks []*task) error {
 		return err
 	}
 	if w == bySingle && f.alive {
-		f.tongue.learn(bySingle)
+		f.tongue.learn(resource, bySingle)
 	}
 	return nil
 }
@@ -359,7 +379,7 @@ func (f *fetcher) proveAbsent(ctx context.Context, key keyField, t *task, reason
 // cut takes the next records to ask for at once: of one resource, as many as a request may name, and
 // those that failed before apart from the others.
 func (f *fetcher) cut(tasks []*task) (chunk, rest []*task) {
-	w, _ := f.tongue.get()
+	w, _ := f.tongue.get(tasks[0].Resource)
 	size := 0
 	for i, t := range tasks {
 		size += len(odata.EscapeQuery(odata.Quote(t.Key))) + len(",")

@@ -68,7 +68,7 @@ func (l *loader) missing(ctx context.Context, tasks []*task) ([]*task, error) {
 // list asks for several keys in the best way that the producer understands; if it understands only
 // single reads, those that it does not refuse count as listed.
 func (f *fetcher) list(ctx context.Context, key keyField, tasks []*task) (map[string][]byte, error) {
-	start, _ := f.tongue.get()
+	start, _ := f.tongue.get(tasks[0].Resource)
 	for w := start; w < bySingle; w++ {
 		keys, err := f.batch(ctx, w, key, tasks)
 		if err == nil || concernsAll(err) {
