@@ -99,8 +99,13 @@ func (f *Feed) resynchronise(ctx context.Context) error {
 }
 
 // begin notes the producer's head and lets the feed follow its log from there. Only what is read after
-// that counts, so a change during the load has an event after the head.
+// that counts, so a change during the load has an event after the head. The applier rests meanwhile: what
+// it fetched before may have changed below the head, and no event would say so any more.
 func (f *Feed) begin(ctx context.Context, state loadState, doc entityevent.Doc) error {
+	if err := hold(ctx, f.applying); err != nil {
+		return err
+	}
+	defer func() { <-f.applying }()
 	head, err := f.head(ctx)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package consumer_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -52,6 +53,82 @@ func TestLatePageUndoesNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An answer to the applier is under way when a load begins. The record changed meanwhile, and the load
+// goes past that event: the answer does not stay.
+func TestLoadBeginsDuringAFetch(t *testing.T) {
+	for log, slow := range map[string]time.Duration{"": 12 * time.Second, "log-1/all": time.Second} {
+		t.Run("log "+log, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := filled(log, 10)
+				f := newFeed(t, to(src), "Property")
+				catchUp(t, f)
+				fetched := make(chan struct{})
+				late := false
+				f = newFeedOn(f.Store, wire(func(r *http.Request) (*http.Response, error) {
+					record, err := to(src)(r)
+					if strings.Contains(r.URL.Path, "('P0001')") && !late {
+						late = true
+						close(fetched)
+						<-time.After(slow)
+					}
+					if strings.HasSuffix(r.URL.Path, "/Property") {
+						<-time.After(5 * time.Second) // the applier commits before the page is written
+					}
+					return record, err
+				}))
+				src.put("Property", "P0001", property("P0001", 7))
+				stop := run(t, f)
+				<-fetched
+				src.put("Property", "P0001", property("P0001", 8))
+				if err := f.Sync(t.Context(), consumer.SyncOptions{Full: true}, nil); err != nil {
+					t.Fatal(err)
+				}
+				pass(time.Hour)
+				equal(t, src, f.Store)
+				stop()
+			})
+		})
+	}
+}
+
+// The same with what was pushed before the first load.
+func TestFirstLoadBeginsDuringAFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := filled("log-1/all", 10)
+		fetched := make(chan struct{})
+		late := false
+		f := newFeed(t, wire(func(r *http.Request) (*http.Response, error) {
+			record, err := to(src)(r)
+			if strings.Contains(r.URL.Path, "('P0001')") && !late {
+				late = true
+				close(fetched)
+				<-time.After(4 * time.Second) // past the head of the load, which keeps the pace
+			}
+			if strings.HasSuffix(r.URL.Path, "/Property") {
+				<-time.After(5 * time.Second)
+			}
+			return record, err
+		}), "Property")
+		d := newDoor(t, f)
+		seq := src.put("Property", "P0001", property("P0001", 7))
+		if w := d.push(pushed(event(seq, "Property", "P0001")), chain("log-1/all", seq-1, seq)...); w.Code != 200 {
+			t.Fatal(w.Code)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- f.Apply(ctx) }()
+		<-fetched
+		src.put("Property", "P0001", property("P0001", 8))
+		catchUp(t, f)
+		pass(time.Hour)
+		equal(t, src, f.Store)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // What somebody else wrote into the replica after a page was asked for is newer than the page.
