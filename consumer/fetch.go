@@ -122,7 +122,7 @@ func (f *fetcher) fetch(ctx context.Context, tasks []*task) error {
 	if err == nil && len(tasks) > 1 {
 		err = f.many(ctx, key, tasks)
 	} else if err == nil {
-		err = f.single(ctx, key, tasks[0], true)
+		err = f.each(ctx, key, tasks)
 	}
 	if err != nil && !concernsAll(err) {
 		for _, t := range tasks {
@@ -153,9 +153,11 @@ func concernsAll(err error) bool {
 func (f *fetcher) many(ctx context.Context, key keyField, tasks []*task) error {
 	resource := tasks[0].Resource
 	w, proven := f.tongue.get(resource)
+	malformed := false // the literals may be, because their type has changed
 	for ; w < bySingle; w++ {
 		bodies, err := f.batch(ctx, w, key, tasks)
 		if refused(err, http.StatusBadRequest, http.StatusNotImplemented) || errors.Is(err, errUnfiltered) {
+			malformed = malformed || refused(err, http.StatusBadRequest)
 			if proven {
 				break // it understands the way but not these keys
 			}
@@ -184,6 +186,15 @@ func (f *fetcher) many(ctx context.Context, key keyField, tasks []*task) error {
 		}
 		return nil
 	}
+	if malformed {
+		renewed, changed, err := f.schema.renew(ctx, resource, key)
+		if err != nil {
+			return err
+		}
+		if changed {
+			return f.many(ctx, renewed, tasks)
+		}
+	}
 	if err := f.each(ctx, key, tasks); err != nil {
 		return err
 	}
@@ -193,11 +204,20 @@ func (f *fetcher) many(ctx context.Context, key keyField, tasks []*task) error {
 	return nil
 }
 
-// each reads records singly, and gives up on the rest when the first few all fail.
+// each reads records singly, and gives up on the rest when the first few all fail. If the producer refuses
+// the literal of a key, its type may have changed.
 func (f *fetcher) each(ctx context.Context, key keyField, tasks []*task) error {
 	judged := 0
 	for i, t := range tasks {
-		if err := f.single(ctx, key, t, true); err != nil {
+		err := f.single(ctx, key, t, true)
+		if err == nil && refused(t.err, http.StatusBadRequest) {
+			var changed bool
+			if key, changed, err = f.schema.renew(ctx, t.Resource, key); changed {
+				t.err = nil
+				err = f.single(ctx, key, t, true)
+			}
+		}
+		if err != nil {
 			return err
 		}
 		if t.verdict != unjudged {

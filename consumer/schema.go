@@ -11,8 +11,12 @@ import (
 	"github.com/resosync/resosync/entityevent/metadata"
 )
 
-// stale is when the producer's metadata may be asked for again, because it did not name a resource.
-const stale = 10 * time.Minute
+const (
+	// stale is when the producer's metadata may be asked for again, because it did not name a resource.
+	stale = 10 * time.Minute
+	// renewEvery is how often, because it refused the literals of a key.
+	renewEvery = time.Minute
+)
 
 // keyField is the key of a resource, as the producer writes it.
 type keyField struct {
@@ -59,6 +63,26 @@ func (s *schema) known(resource string) (keyField, bool) {
 	}
 	name, kind, ok := s.read.KeyField(resource)
 	return keyField{Name: name, Quoted: quoted(kind)}, ok && name != ""
+}
+
+// renew asks for the metadata again, because the producer refused literals of the key that they named:
+// one that infers its schema widens the type of a key when it has to. It does so at most once a minute,
+// and says whether the key is another one now.
+func (s *schema) renew(ctx context.Context, resource string, was keyField) (now keyField, changed bool, err error) {
+	if err := hold(ctx, s.lock); err != nil {
+		return was, false, err
+	}
+	defer func() { <-s.lock }()
+	if k, ok := s.known(resource); ok && k == was && time.Since(s.at) >= renewEvery {
+		if err := s.fetch(ctx); err != nil {
+			return was, false, fmt.Errorf("$metadata: %w", err)
+		}
+	}
+	k, ok := s.known(resource)
+	if !ok {
+		return was, false, nil
+	}
+	return k, k != was, nil
 }
 
 // fetch reads the metadata. That a producer has none, or none that can be read, is no failure.
