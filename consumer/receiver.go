@@ -30,7 +30,9 @@ const (
 )
 
 // Receiver answers POST /webhooks/{feed} (RCP-28, Consumers): it stores what is pushed and fetches
-// nothing. A 200 means that every event of the push is durably in the inbox, or known already.
+// nothing. A 200 means that every event of the push is durably in the inbox, or known already; or that
+// the push contradicts the log that the feed follows. Of that one only a mark is stored, as durably: the
+// feed stays behind until a poll has read the producer's log to its end, be it this log or another.
 type Receiver struct {
 	Feeds      map[string]*Feed  // by name; required
 	Authority  *bearer.Authority // issued the push tokens; required
@@ -87,7 +89,8 @@ func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) (entityeven
 	position, err := feed.Store.Receive(req.Context(), delivery)
 	switch {
 	case errors.Is(err, entityevent.ErrAnotherLog):
-		// Which log is the current one only a poll can tell; it will fetch whatever this push held.
+		// Which log is the current one only a poll can tell. The store has marked the feed as behind; the
+		// poll, or the load that it begins, fetches whatever this push held.
 		wake(feed.pull)
 	case errors.Is(err, entityevent.ErrInvalid):
 		return none, malformed(err)
