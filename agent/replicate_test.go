@@ -29,7 +29,9 @@ func TestPairByHand(t *testing.T) {
 	vendor.must(1, `FAIL feed mls: .*no answer(.|\n)*reachable`, "check")
 	running := mls.agent(mlsAddress)
 	vendor.must(1, `FAIL feed mls: (.|\n)*resosync token issue --client`, "check")
-	edit(vendor, `token: ""`, "token: "+api)
+	edit(vendor, `token: ""`, "token: wrong")
+	vendor.must(1, `FAIL feed mls: (.|\n)*resosync token issue --client`, "check")
+	edit(vendor, "token: wrong", "token: "+api)
 	vendor.must(0, `ok +feed mls: its log is at 3`, "check")
 	push := strings.TrimSpace(vendor.must(0, `^eyJ`, "token", "issue", "--feed", "mls").stdout)
 
@@ -66,6 +68,7 @@ func TestPairByHand(t *testing.T) {
 	mls.pipe(strings.ReplaceAll(listings, "100.00", "120.00"), "import", "--resource", "Property", "-").must(t, 0, `1 changed`, "import")
 	vendor.must(0, `Property\t1\n$`, "events", "--follow", "--after", head, "--limit", "1")
 	waitFor(t, "http://"+vendorAddress+"/readyz")
+	vendor.await(`"whole": (.|\n)*"moved": `, "status", "--json")
 
 	for _, s := range []*shell{mls, vendor} {
 		printed := strings.ReplaceAll(strings.ReplaceAll(s.printed.String(), api+"\n", ""), push+"\n", "")

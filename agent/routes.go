@@ -99,7 +99,8 @@ func alive(w http.ResponseWriter, _ *http.Request) {
 
 func (h *routes) readiness(w http.ResponseWriter, r *http.Request) {
 	if reasons := h.ready(r.Context()); len(reasons) > 0 {
-		answer(w, http.StatusServiceUnavailable, "application/json", map[string]any{"status": "not ready", "reasons": reasons})
+		w.Header().Set("Retry-After", "60")
+		problem(w, http.StatusServiceUnavailable, strings.Join(reasons, "; "))
 		return
 	}
 	answer(w, http.StatusOK, "application/json", map[string]string{"status": "ready"})

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/robfig/cron/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/resosync/resosync/consumer"
@@ -25,6 +24,7 @@ type status struct {
 	Records       map[string]map[string]int64 `json:"records"` // by feed and resource
 	Feeds         []consumer.Status           `json:"feeds"`
 	Subscriptions []subscriptionStatus        `json:"subscriptions"`
+	Unready       []string                    `json:"unready,omitempty"` // why /readyz is red
 }
 
 type subscriptionStatus struct {
@@ -79,6 +79,7 @@ func (a *agent) status(ctx context.Context) (status, error) {
 			return s, err
 		}
 		s.Feeds = append(s.Feeds, one)
+		s.Unready = append(s.Unready, overdue(one, f.Poll, a.opened, time.Now())...)
 	}
 	states, err := producer.Subscriptions(ctx, a.store)
 	if err != nil {
@@ -125,50 +126,6 @@ func (a *agent) subscriptionStatus(ctx context.Context, state producer.Subscript
 	return s, nil
 }
 
-// staleAfter is how long a feed may go without contact, if three polls take no longer.
-const staleAfter = 15 * time.Minute
-
-// unready says what keeps the agent from doing its work, in words for people; nothing if it does it.
-func (a *agent) unready(ctx context.Context) []string {
-	var reasons []string
-	if _, err := a.store.Events(ctx, entityevent.View{Feed: entityevent.Local, Mask: entityevent.Everyone}, entityevent.EventQuery{Limit: 1}); err != nil {
-		reasons = append(reasons, "the store does not answer")
-	}
-	for _, f := range a.feeds {
-		s, err := f.Status(ctx)
-		if err != nil {
-			reasons = append(reasons, "feed "+f.Name+": the store does not answer")
-			continue
-		}
-		contact := s.Contact
-		if contact.Before(a.opened) {
-			contact = a.opened
-		}
-		if limit := stale(f.Poll, contact); time.Now().After(limit) {
-			reasons = append(reasons, fmt.Sprintf("feed %s: no contact with the producer since %s", f.Name, contact.UTC().Format(time.RFC3339)))
-		}
-	}
-	return reasons
-}
-
-// stale is when a feed that had contact then, and none since, is stale: after three polls, and not
-// before staleAfter.
-func stale(poll string, contact time.Time) time.Time {
-	limit := contact.Add(staleAfter)
-	schedule, err := cron.ParseStandard(poll)
-	if err != nil {
-		return limit
-	}
-	third := contact
-	for range 3 {
-		third = schedule.Next(third)
-	}
-	if third.After(limit) {
-		return third
-	}
-	return limit
-}
-
 func (p *program) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
@@ -204,6 +161,9 @@ func (p *program) printStatus(now status, s *session) {
 		p.printf("%s: running at %s\n", now.Name, s.base)
 	} else {
 		p.printf("%s: not running; start it with: resosync run\n", now.Name)
+	}
+	for _, reason := range now.Unready {
+		p.printf("not ready: %s\n", reason)
 	}
 	p.printf("log %s, head %d\n", now.Log, now.Head)
 	for _, feed := range slices.Sorted(maps.Keys(now.Records)) {

@@ -22,6 +22,8 @@ type Status struct {
 
 	Contact time.Time `json:"contact,omitzero"` // the producer last answered a poll, in this run
 	Level   time.Time `json:"level,omitzero"`   // the producer last had nothing new, in this run
+	Whole   time.Time `json:"whole,omitzero"`   // last seen not to be behind, in this run
+	Moved   time.Time `json:"moved,omitzero"`   // events last were applied, or none waited, in this run
 	Halted  time.Time `json:"halted,omitzero"`  // until then the producer wants no requests
 
 	Polling  Trouble   `json:"polling,omitzero"`
@@ -106,6 +108,9 @@ func (s *state) applied(l *slog.Logger, settled int, err error) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.progress.Settled += int64(settled)
+	if settled > 0 || err == nil {
+		s.now.Moved = time.Now()
+	}
 	return s.now.Applying.note(l, "apply", err)
 }
 
@@ -164,6 +169,15 @@ func (s *state) heard(level bool, events int) {
 		s.now.Level = s.now.Contact
 	}
 	s.progress.Events += int64(events)
+}
+
+// followed notes whether a poll began with events known to be missing.
+func (s *state) followed(behind bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !behind {
+		s.now.Whole = time.Now()
+	}
 }
 
 func (s *state) load(under bool) {
