@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,8 +42,8 @@ type eventPage struct {
 	events  []entityevent.Event
 	through entityevent.Sequence // how far it looked
 	asked   time.Time
-	more    bool // the producer says that more follows
-	held    bool // the producer applied Prefer: wait
+	next    string // where the producer says that more follows
+	held    bool   // the producer applied Prefer: wait
 }
 
 // eventsAfter asks for the events after a position, oldest first.
@@ -51,7 +52,8 @@ func (f *Feed) eventsAfter(ctx context.Context, after entityevent.Sequence, hold
 	if hold {
 		prefer = append(prefer, fmt.Sprintf("wait=%d", int(longPoll.Seconds())))
 	}
-	p, err := f.events(ctx, fmt.Sprintf("$filter=EntityEventSequence%%20gt%%20%d&$orderby=EntityEventSequence%%20asc&$top=%d", after, f.PageSize), prefer...)
+	query := fmt.Sprintf("$filter=EntityEventSequence%%20gt%%20%d&$orderby=EntityEventSequence%%20asc&$top=%d", after, f.PageSize)
+	p, err := f.events(ctx, query, after, prefer...)
 	if err != nil {
 		return p, fmt.Errorf("EntityEvent after %d: %w", after, err)
 	}
@@ -72,7 +74,7 @@ func (f *Feed) eventsAfter(ctx context.Context, after entityevent.Sequence, hold
 
 // head asks for the newest event: its log, its number, and how far the producer has looked.
 func (f *Feed) head(ctx context.Context) (eventPage, error) {
-	p, err := f.events(ctx, "$orderby=EntityEventSequence%20desc&$top=1")
+	p, err := f.events(ctx, "$orderby=EntityEventSequence%20desc&$top=1", 0)
 	if err != nil {
 		return p, fmt.Errorf("head of EntityEvent: %w", err)
 	}
@@ -85,9 +87,25 @@ func (f *Feed) head(ctx context.Context) (eventPage, error) {
 	return p, nil
 }
 
-func (f *Feed) events(ctx context.Context, query string, prefer ...string) (eventPage, error) {
+// events asks for events. A page may be empty though more follows (RCP-27): it follows the nextLink, unless
+// the page itself says that the producer looked further than after.
+func (f *Feed) events(ctx context.Context, query string, after entityevent.Sequence, prefer ...string) (eventPage, error) {
+	p, err := f.eventPage(ctx, "EntityEvent?"+query, prefer...)
+	asked, seen := p.asked, map[string]bool{}
+	for err == nil && len(p.events) == 0 && p.next != "" && (p.log == "" || p.through <= after) {
+		if seen[p.next] {
+			return p, fmt.Errorf("%w: nextLinks that lead in a circle", errUnexpected)
+		}
+		seen[p.next] = true
+		p, err = f.eventPage(ctx, p.next, prefer...)
+	}
+	p.asked = asked
+	return p, err
+}
+
+func (f *Feed) eventPage(ctx context.Context, target string, prefer ...string) (eventPage, error) {
 	p := eventPage{asked: time.Now()}
-	a, err := f.client.get(ctx, "EntityEvent?"+query, asJSON, prefer...)
+	a, err := f.client.get(ctx, target, asJSON, prefer...)
 	if err != nil {
 		return p, err
 	}
@@ -106,8 +124,9 @@ func (f *Feed) events(ctx context.Context, query string, prefer ...string) (even
 			return p, fmt.Errorf("%w: %w", errUnexpected, err)
 		}
 	}
-	p.more = len(entityevent.Member(a.Body, "@odata.nextLink")) > 0
-	return p, nil
+	next := cmp.Or(entityevent.StringMember(a.Body, "@odata.nextLink"), entityevent.StringMember(a.Body, "@nextLink"))
+	p.next, err = a.link(next)
+	return p, err
 }
 
 // Headers that our producers send beside what the standards ask for.

@@ -129,13 +129,12 @@ func (f *Feed) poll(ctx context.Context, hold bool) (reached, error) {
 			return end, fmt.Errorf("%w: the producer's log ends at %d, below our cursor %d: it was restored from a backup, or answers from an old copy",
 				errUnexpected, page.through, asked)
 		}
-		over := len(page.events) == 0 && !(page.more && page.through > asked)
+		over := len(page.events) == 0 && !(page.next != "" && page.through > asked)
 		if over && page.log == "" && end.events == 0 {
 			if err := f.checkHead(ctx, asked); err != nil {
 				return end, err
 			}
 		}
-		f.state.followed(end.Behind())
 		f.state.heard(over, len(page.events))
 		end.events += len(page.events)
 		end.over = over
