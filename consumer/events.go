@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -85,6 +86,39 @@ func (f *Feed) head(ctx context.Context) (eventPage, error) {
 		p.through = max(p.through, p.events[0].Sequence)
 	}
 	return p, nil
+}
+
+// newest is head for whoever relies on it: a producer without a log id may know no other order of its log
+// than the ascending one, and answer with the oldest.
+func (f *Feed) newest(ctx context.Context) (eventPage, error) {
+	head, err := f.head(ctx)
+	if err == nil && head.log == "" {
+		head.through, err = f.climb(ctx, head.through)
+	}
+	return head, err
+}
+
+// climb looks for the newest event from one that is known, by few questions: it doubles its step until
+// nothing lies above, and then halves what is left, down to the last page. So it ends although more is
+// published meanwhile.
+func (f *Feed) climb(ctx context.Context, low entityevent.Sequence) (entityevent.Sequence, error) {
+	step := entityevent.Sequence(0) // at first there is nothing above, of any server that knows its order
+	for high := entityevent.Sequence(math.MaxInt64); low < high; {
+		at := low + min(step, (high-low)/2)
+		page, err := f.eventsAfter(ctx, at, false)
+		if err != nil {
+			return low, err
+		}
+		if len(page.events) == 0 {
+			high = at
+			continue
+		}
+		if low = page.through; len(page.events) < f.PageSize && page.next == "" {
+			break
+		}
+		step = max(2*min(step, high/4), entityevent.Sequence(f.PageSize))
+	}
+	return low, nil
 }
 
 // events asks for events. A page may be empty though more follows (RCP-27): it follows the nextLink, unless

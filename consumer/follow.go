@@ -169,11 +169,18 @@ func (f *Feed) receive(ctx context.Context, page eventPage, asked entityevent.Se
 	return p, err
 }
 
-// checkHead recognises a producer without a log id that was set back: its newest number is below our
-// cursor, and still is when asked again.
+// checkHead recognises a producer without a log id that was set back: it has neither the event at our
+// cursor nor one above, its newest is below, and all that still is so when asked again.
 func (f *Feed) checkHead(ctx context.Context, cursor entityevent.Sequence) error {
 	for range 2 {
-		head, err := f.head(ctx)
+		if cursor == 0 {
+			return nil // nothing is below
+		}
+		last, err := f.eventsAfter(ctx, cursor-1, false)
+		if err != nil || last.log != "" || len(last.events) > 0 {
+			return err
+		}
+		head, err := f.newest(ctx)
 		if err != nil || head.log != "" || head.through >= cursor {
 			return err
 		}

@@ -106,7 +106,7 @@ func (f *Feed) begin(ctx context.Context, state loadState, doc entityevent.Doc) 
 		return err
 	}
 	defer func() { <-f.applying }()
-	head, err := f.head(ctx)
+	head, err := f.newest(ctx)
 	if err != nil {
 		return err
 	}

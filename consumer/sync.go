@@ -32,7 +32,7 @@ func (f *Feed) Sync(ctx context.Context, o SyncOptions, progress func(Progress))
 	if loadErr != nil && !errors.As(loadErr, &incomplete) {
 		return loadErr
 	}
-	head, err := f.head(ctx)
+	head, err := f.newest(ctx)
 	if err != nil {
 		return err
 	}
