@@ -20,6 +20,8 @@ const (
 	commitBytes  = 1 << 20 // and their size
 	retryAside   = 200     // records set aside that one round tries again
 	lookForAside = 15 * time.Second
+	// asidePatience is how long a request of what is only tried again may keep what is new waiting.
+	asidePatience = 15 * time.Second
 )
 
 // Kinds of setbacks.
@@ -165,6 +167,13 @@ func (r *round) run(ctx context.Context, tasks []*task) error {
 	for len(tasks) > 0 && failure == nil {
 		var chunk []*task
 		chunk, tasks = r.cut(tasks)
+		if len(chunk[0].items) == 0 && r.patience == 0 {
+			// Only retries are left: what is new does not wait for them.
+			r.patience = asidePatience
+			if err := r.commitAll(ctx); err != nil {
+				return err
+			}
+		}
 		failure = r.fetch(ctx, chunk)
 		if r.stuck && ofResource(failure) && r.answers(ctx) {
 			tasks = r.giveUp(chunk, tasks, failure)
@@ -178,6 +187,9 @@ func (r *round) run(ctx context.Context, tasks []*task) error {
 				if t.err != nil {
 					r.failed = append(r.failed, t)
 				}
+				if errors.Is(t.err, errSlow) {
+					tasks = nil // the other retries can wait for another round, and what is new cannot
+				}
 			default:
 				r.ready = append(r.ready, t)
 				r.size += len(t.body)
@@ -189,12 +201,7 @@ func (r *round) run(ctx context.Context, tasks []*task) error {
 			}
 		}
 	}
-	if err := r.commit(ctx); err != nil {
-		return err
-	}
-	slices.Reverse(r.gone) // children first
-	r.ready, r.gone = r.gone, nil
-	if err := r.commit(ctx); err != nil {
+	if err := r.commitAll(ctx); err != nil {
 		return err
 	}
 	if failure == nil && len(r.failed) > 0 {
@@ -253,7 +260,7 @@ func (r *round) setAside(ctx context.Context) error {
 			continue
 		}
 		s := t.poisoned(reason)
-		if !r.alive && t.was.Kind == poison {
+		if !r.alive && t.was.Kind == poison && !errors.Is(t.err, errSlow) {
 			s.Tries = t.was.Tries // that was no try
 		}
 		if len(t.items) > 0 && t.was.Kind == "" {
@@ -288,6 +295,16 @@ func (t *task) poisoned(err error) entityevent.Setback {
 	}
 	return entityevent.Setback{Ref: t.Ref, Kind: poison, Reason: err.Error(), Tries: tries,
 		NextAt: time.Now().Add(poisonBackoff.Delay(tries))}
+}
+
+// commitAll writes what is ready, and then the removals.
+func (r *round) commitAll(ctx context.Context) error {
+	if err := r.commit(ctx); err != nil {
+		return err
+	}
+	slices.Reverse(r.gone) // children first
+	r.ready, r.gone = r.gone, nil
+	return r.commit(ctx)
 }
 
 // commit writes what is ready in one transaction with the end of its events.

@@ -54,3 +54,53 @@ func TestFailingResourceBlocksNoOther(t *testing.T) {
 		})
 	}
 }
+
+// What was set aside and makes the producer hang is given up soon, so that news do not wait for it.
+func TestHangingRetryDelaysNewsLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := filled("log-1/all", 6)
+		f := newFeed(t, to(src), "Property")
+		catchUp(t, f)
+		bad := []string{"P0001", "P0002", "P0003", "P0004"}
+		for _, key := range bad {
+			src.put("Property", key, `{"ListingKey":"`+key+`","Twice":1,"Twice":2}`)
+		}
+		hangs, hung := false, make(chan bool, 1000)
+		f = newFeedOn(f.Store, wire(func(r *http.Request) (*http.Response, error) {
+			if target := r.URL.RequestURI(); hangs && strings.Contains(target, "/Property") && !strings.Contains(target, "P0005") {
+				hung <- true
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			return to(src)(r)
+		}))
+		f.LongPoll = true
+		stop := run(t, f)
+		pass(time.Second)
+		if s := status(t, f); s.Aside != len(bad) || s.Pending != 0 {
+			t.Fatalf("%+v", s)
+		}
+		hangs = true
+		for range 5 {
+			<-hung
+			start := time.Now()
+			src.put("Property", "P0005", property("P0005", int(start.Unix())))
+			until(t, "the news are applied", func() bool {
+				return strings.Contains(string(replica(t, f.Store, "Property")["P0005"].Body), fmt.Sprint(start.Unix()))
+			})
+			if took := time.Since(start); took > 45*time.Second {
+				t.Errorf("news took %s", took)
+			}
+		}
+		hangs = false
+		for _, key := range bad {
+			src.quiet("Property", key, property(key, 8))
+		}
+		pass(24 * time.Hour)
+		equal(t, src, f.Store)
+		if s := status(t, f); s.Aside != 0 || s.Pending != 0 {
+			t.Errorf("%+v", s)
+		}
+		stop()
+	})
+}

@@ -83,13 +83,17 @@ func (t *tongue) learn(resource string, w way) {
 	t.learned[resource] = lesson{way: w, at: time.Now()}
 }
 
+// errSlow concerns the records that were asked for: they may be what the producer cannot get through.
+var errSlow = errors.New("the producer took too long")
+
 // fetcher asks for records and keeps the answers that they are part of until close.
 type fetcher struct {
 	*Feed
-	answers []*answer
-	alive   bool             // the producer answered something sensible
-	offered map[string]error // by resource: why its 404s prove nothing; nil if they do
-	fields  string           // appended to queries: "&$select=…". Default: all fields.
+	answers  []*answer
+	patience time.Duration    // for one request with its repeats, beyond what the producer asks to wait. Default: any.
+	alive    bool             // the producer answered something sensible
+	offered  map[string]error // by resource: why its 404s prove nothing; nil if they do
+	fields   string           // appended to queries: "&$select=…". Default: all fields.
 }
 
 func (f *fetcher) close() {
@@ -100,9 +104,19 @@ func (f *fetcher) close() {
 }
 
 func (f *fetcher) get(ctx context.Context, target string) (*answer, error) {
+	if f.patience > 0 {
+		// Its turn may take a while to come.
+		limit := f.patience + time.Duration(4/f.Rate*float64(time.Second)) + max(0, time.Until(f.client.pace.halted()))
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, errSlow)
+		defer cancel()
+	}
 	a, err := f.client.get(ctx, target, asJSON, fmt.Sprintf("odata.maxpagesize=%d", f.PageSize))
 	if err == nil {
 		f.answers, f.alive = append(f.answers, a), true
+	}
+	if errors.Is(err, errSlow) && !f.client.pace.halted().IsZero() {
+		err = &refusal{Status: http.StatusTooManyRequests} // not slow: it wants no requests
 	}
 	return a, err
 }
@@ -142,7 +156,7 @@ func concernsAll(err error) bool {
 	case errors.As(err, &r):
 		return r.Status == http.StatusUnauthorized || halts(r.Status) || r.Status == http.StatusBadGateway ||
 			r.Status == http.StatusGatewayTimeout
-	case errors.Is(err, errUnexpected), errors.Is(err, errLarge), errors.Is(err, errOrigin), errors.Is(err, entityevent.ErrInvalid):
+	case errors.Is(err, errSlow), errors.Is(err, errUnexpected), errors.Is(err, errLarge), errors.Is(err, errOrigin), errors.Is(err, entityevent.ErrInvalid):
 		return false
 	}
 	return true
@@ -180,7 +194,7 @@ func (f *fetcher) many(ctx context.Context, key keyField, tasks []*task) error {
 		for _, t := range tasks {
 			if body, ok := bodies[t.Key]; ok {
 				t.verdict, t.body = found, body
-			} else if err := f.single(ctx, key, t, false); err != nil {
+			} else if err := f.single(ctx, key, t, false); err != nil || errors.Is(t.err, errSlow) {
 				return err
 			}
 		}
@@ -204,8 +218,8 @@ func (f *fetcher) many(ctx context.Context, key keyField, tasks []*task) error {
 	return nil
 }
 
-// each reads records singly, and gives up on the rest when the first few all fail. If the producer refuses
-// the literal of a key, its type may have changed.
+// each reads records singly, and gives up on the rest when the first few all fail, or one takes too
+// long. If the producer refuses the literal of a key, its type may have changed.
 func (f *fetcher) each(ctx context.Context, key keyField, tasks []*task) error {
 	judged := 0
 	for i, t := range tasks {
@@ -220,9 +234,12 @@ func (f *fetcher) each(ctx context.Context, key keyField, tasks []*task) error {
 		if err != nil {
 			return err
 		}
-		if t.verdict != unjudged {
+		switch {
+		case t.verdict != unjudged:
 			judged++
-		} else if judged == 0 && i == 2 {
+		case errors.Is(t.err, errSlow):
+			return nil
+		case judged == 0 && i == 2:
 			for _, rest := range tasks[i+1:] {
 				rest.err = t.err
 			}
@@ -407,7 +424,7 @@ func (f *fetcher) cut(tasks []*task) (chunk, rest []*task) {
 			size += 40 // " or " and the name of the key
 		}
 		first := tasks[0]
-		if i > 0 && (i == f.KeyBatch || t.Resource != first.Resource || len(t.items) == 0 != (len(first.items) == 0) || size > maxQuery) {
+		if i > 0 && (i == f.KeyBatch || t.Resource != first.Resource || (len(t.items) == 0) != (len(first.items) == 0) || size > maxQuery) {
 			return tasks[:i], tasks[i:]
 		}
 	}
