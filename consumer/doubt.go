@@ -41,17 +41,22 @@ func (r *round) doubt(ctx context.Context, tasks []*task) (map[entityevent.Ref]e
 				}
 				continue
 			}
-			if content.Modified.IsZero() || !content.Modified.Before(local.Modified) {
-				continue
-			}
-			reason := fmt.Sprintf("older than here: content %.12s of %s", content.Hash, content.Modified.Format(time.RFC3339))
-			if t.was.Tries >= len(looksBack) && t.was.Reason == reason {
+			reason := older(content, local)
+			if reason == "" || t.was.Tries >= len(looksBack) && t.was.Reason == reason {
 				continue // the last two agree
 			}
 			again[t.Ref] = t.look(looksBack[min(t.was.Tries, len(looksBack)-1)], reason)
 		}
 	}
 	return again, nil
+}
+
+// older says by which content a record goes back in time, "" if it does not.
+func older(content entityevent.Content, local entityevent.Record) string {
+	if content.Modified.IsZero() || !content.Modified.Before(local.Modified) {
+		return ""
+	}
+	return fmt.Sprintf("older than here: content %.12s of %s", content.Hash, content.Modified.Format(time.RFC3339))
 }
 
 func (t *task) look(after time.Duration, reason string) entityevent.Setback {

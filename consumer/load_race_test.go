@@ -181,3 +181,48 @@ func write(t *testing.T, f *consumer.Feed, key string, price int) {
 		t.Error(err)
 	}
 }
+
+// A page of a load from a replica that is behind its log does not overwrite what is newer here; what stays
+// older at the producer is taken in the end.
+func TestLoadFromALaggingReplica(t *testing.T) {
+	for name, lags := range map[string]bool{"lags": true, "went back": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := filled("", 30)
+				f := newFeed(t, to(src), "Property")
+				newer := `{"ListingKey":"P0025","ListPrice":7,"ModificationTimestamp":"2026-02-02T03:04:05Z"}`
+				src.quiet("Property", "P0025", newer)
+				catchUp(t, f)
+				asked := false
+				f = newFeedOn(f.Store, wire(func(r *http.Request) (*http.Response, error) {
+					if !strings.Contains(r.URL.RawQuery, "gt%20'P0019'") {
+						return to(src)(r)
+					}
+					asked = true
+					src.quiet("Property", "P0025", property("P0025", 1025))
+					resp, err := to(src)(r)
+					if lags {
+						src.quiet("Property", "P0025", newer)
+					}
+					return resp, err
+				}))
+				if err := f.Sync(t.Context(), consumer.SyncOptions{Full: true}, nil); err != nil {
+					t.Fatal(err)
+				}
+				if r := replica(t, f.Store, "Property")["P0025"]; !asked || !strings.Contains(string(r.Body), ":7,") {
+					t.Errorf("the older record was taken at once: %s", r.Body)
+				}
+				if s := status(t, f); s.Recheck != 1 {
+					t.Errorf("%+v", s)
+				}
+				stop := run(t, f)
+				pass(30 * time.Minute)
+				equal(t, src, f.Store)
+				if s := status(t, f); s.Recheck != 0 {
+					t.Errorf("%+v", s)
+				}
+				stop()
+			})
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -211,11 +212,15 @@ func (l *loader) ascending(a, b string) bool {
 
 // write commits a page in even parts, and the checkpoint with the last.
 func (l *loader) write(ctx context.Context, p *page, records []entityevent.Change, next string) error {
-	parts := max(1, (len(p.answer.Body)+commitBytes-1)/commitBytes, (len(records)+commitRows-1)/commitRows)
-	each := (len(records) + parts - 1) / parts
 	at := l.at
 	at.Next, at.Read, at.Records = next, next == "", at.Records+int64(len(records))
-	var aside []entityevent.Setback
+	read := len(records)
+	records, aside, err := l.doubt(ctx, records)
+	if err != nil {
+		return err
+	}
+	parts := max(1, (len(p.answer.Body)+commitBytes-1)/commitBytes, (len(records)+commitRows-1)/commitRows)
+	each := (len(records) + parts - 1) / parts
 	for part := records; ; {
 		n := min(each, len(part))
 		c := entityevent.Commit{Feed: l.Name, Changes: part[:n:n]}
@@ -235,13 +240,51 @@ func (l *loader) write(ctx context.Context, p *page, records []entityevent.Chang
 		}
 		l.at = at
 		l.doc.Version++
-		l.state.loaded(l.resource, len(records))
+		l.state.loaded(l.resource, read)
 		if len(invalid) == 0 {
 			return nil
 		}
 		_, err = l.Store.Apply(ctx, entityevent.Commit{Feed: l.Name, Aside: invalid})
 		return err
 	}
+}
+
+// doubt sets aside, for the applier to look again, what a producer without a log id answers with an older
+// content than ours: the page may be from a replica behind its log.
+func (l *loader) doubt(ctx context.Context, records []entityevent.Change) (kept []entityevent.Change, aside []entityevent.Setback, err error) {
+	if l.named {
+		return records, nil, nil
+	}
+	kept = records[:0]
+	for part := range slices.Chunk(records, commitRows) {
+		keys := make([]string, len(part))
+		for i, c := range part {
+			keys[i] = c.Key
+		}
+		have := map[string]entityevent.Record{}
+		for record, err := range l.Store.Read(ctx, l.view(), entityevent.Query{Resource: l.resource, Keys: keys}) {
+			if err != nil {
+				return nil, nil, fmt.Errorf("read %s: %w", l.resource, err)
+			}
+			record.Body = nil
+			have[record.Key] = record
+		}
+		for _, c := range part {
+			reason := ""
+			if local, known := have[c.Key]; known {
+				if content, err := entityevent.Canonicalize(c.Body); err == nil { // else the store refuses it
+					reason = older(content, local)
+				}
+			}
+			if reason == "" {
+				kept = append(kept, c)
+				continue
+			}
+			t := task{Ref: c.Ref}
+			aside = append(aside, t.look(looksBack[0], reason))
+		}
+	}
+	return kept, aside, nil
 }
 
 // invalid sets aside what the store can never accept. What was refused because it changed meanwhile is
