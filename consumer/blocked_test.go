@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,9 +66,10 @@ func TestHangingRetryDelaysNewsLittle(t *testing.T) {
 		for _, key := range bad {
 			src.put("Property", key, `{"ListingKey":"`+key+`","Twice":1,"Twice":2}`)
 		}
-		hangs, hung := false, make(chan bool, 1000)
+		var hangs atomic.Bool
+		hung := make(chan bool, 1000)
 		f = newFeedOn(f.Store, wire(func(r *http.Request) (*http.Response, error) {
-			if target := r.URL.RequestURI(); hangs && strings.Contains(target, "/Property") && !strings.Contains(target, "P0005") {
+			if target := r.URL.RequestURI(); hangs.Load() && strings.Contains(target, "/Property") && !strings.Contains(target, "P0005") {
 				hung <- true
 				<-r.Context().Done()
 				return nil, r.Context().Err()
@@ -80,7 +82,7 @@ func TestHangingRetryDelaysNewsLittle(t *testing.T) {
 		if s := status(t, f); s.Aside != len(bad) || s.Pending != 0 {
 			t.Fatalf("%+v", s)
 		}
-		hangs = true
+		hangs.Store(true)
 		for range 5 {
 			<-hung
 			start := time.Now()
@@ -92,7 +94,7 @@ func TestHangingRetryDelaysNewsLittle(t *testing.T) {
 				t.Errorf("news took %s", took)
 			}
 		}
-		hangs = false
+		hangs.Store(false)
 		for _, key := range bad {
 			src.quiet("Property", key, property(key, 8))
 		}

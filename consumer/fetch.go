@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
@@ -36,52 +35,6 @@ const (
 	absent                  // it is no longer there, or not for us: asked twice
 	wrong                   // there is an answer that cannot be its content
 )
-
-// way is a way to ask for several records at once.
-type way uint8
-
-const (
-	byIn     way = iota // Key in ('a','b')
-	byOr                // Key eq 'a' or Key eq 'b'
-	bySingle            // one request each
-)
-
-// relearn is when a producer that understood single reads only is asked for several records again: that
-// may have been for reasons of the first few.
-const relearn = time.Hour
-
-// tongue remembers which way the producer understands, by resource.
-type tongue struct {
-	mu      sync.Mutex
-	learned map[string]lesson
-}
-
-type lesson struct {
-	way way
-	at  time.Time
-}
-
-func (t *tongue) get(resource string) (w way, proven bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	l, proven := t.learned[resource]
-	if l.way == bySingle && time.Since(l.at) >= relearn {
-		return byIn, false
-	}
-	return l.way, proven
-}
-
-func (t *tongue) learn(resource string, w way) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if l, known := t.learned[resource]; known && l.way == w && time.Since(l.at) < relearn {
-		return
-	}
-	if t.learned == nil {
-		t.learned = map[string]lesson{}
-	}
-	t.learned[resource] = lesson{way: w, at: time.Now()}
-}
 
 // errSlow concerns the records that were asked for: they may be what the producer cannot get through.
 var errSlow = errors.New("the producer took too long")
@@ -335,36 +288,6 @@ func (f *fetcher) single(ctx context.Context, key keyField, t *task, twice bool)
 	return nil
 }
 
-// offers asks once whether the producer has the resource at all: one that does not know it answers for
-// each of its records as if that one were gone. It is no failure that a producer which has single reads
-// only refuses to list them.
-func (f *fetcher) offers(ctx context.Context, key keyField, resource string) error {
-	if err, asked := f.offered[resource]; asked {
-		return err
-	}
-	_, err := f.get(ctx, resource+"?$top=1&$select="+odata.EscapeQuery(key.Name))
-	var r *refusal
-	switch refuses := errors.As(err, &r); {
-	case err == nil, refused(err, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotImplemented):
-		err = nil
-	case refused(err, http.StatusNotFound, http.StatusGone):
-		if !r.Proper {
-			err = nil // there is no such route, though there is one for its records
-			break
-		}
-		err = fmt.Errorf("the producer does not know %s, so that it proves nothing about its records; check the url and the feed's resources: %w", resource, err)
-	case !refuses || concernsAll(err):
-		return err
-	default:
-		err = fmt.Errorf("whether the producer has %s at all is unknown: %w", resource, err)
-	}
-	if f.offered == nil {
-		f.offered = map[string]error{}
-	}
-	f.offered[resource] = err
-	return err
-}
-
 // read takes the one record of an answer.
 func (f *fetcher) read(a *answer, key keyField, t *task) {
 	var records [][]byte
@@ -382,35 +305,6 @@ func (f *fetcher) read(a *answer, key keyField, t *task) {
 	default:
 		t.verdict, t.body = found, records[0]
 	}
-}
-
-// proveAbsent asks twice for the key alone, after an answer that may be of a wrong route. Only a query
-// that completes and is empty counts.
-func (f *fetcher) proveAbsent(ctx context.Context, key keyField, t *task, reason error) error {
-	filter := odata.AnyOf(key.Name, []string{t.Key}, key.Quoted)
-	target := t.Resource + "?$filter=" + odata.EscapeQuery(filter) + "&$select=" + odata.EscapeQuery(key.Name)
-	for range 2 {
-		there := false
-		err := f.query(ctx, target, key.Name, func(k string, _ []byte) error {
-			if k != t.Key {
-				return errUnfiltered
-			}
-			there = true
-			return nil
-		})
-		switch {
-		case err != nil && concernsAll(err):
-			return err
-		case err != nil:
-			t.err = fmt.Errorf("%w; asked for its key alone: %w", reason, err)
-			return nil
-		case there:
-			t.err = reason
-			return nil
-		}
-	}
-	t.verdict = absent
-	return nil
 }
 
 // cut takes the next records to ask for at once: of one resource, as many as a request may name, and

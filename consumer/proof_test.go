@@ -29,16 +29,9 @@ func TestNoRemovalWhenFilterIsIgnored(t *testing.T) {
 					for _, key := range changed {
 						src.put("Property", key, property(key, 7))
 					}
-					broken := true
-					f = newFeedOn(f.Store, wire(func(r *http.Request) (*http.Response, error) {
-						switch path := r.URL.EscapedPath(); {
-						case broken && strings.Contains(path, "/Property('"):
-							return answer(404, "text/html", "<html>")(r)
-						case broken && strings.Contains(path, "/Property"):
-							return answer(200, "application/json", body)(r)
-						}
-						return to(src)(r)
-					}))
+					single := script(to(src), 1e6, "/Property('", answer(404, "text/html", "<html>"))
+					many := script(single.RoundTrip, 1e6, "/Property?", answer(200, "application/json", body))
+					f = newFeedOn(f.Store, many)
 					stop := run(t, f)
 					pass(5 * time.Minute)
 					if n := len(replica(t, f.Store, "Property")); n != 5 {
@@ -47,7 +40,8 @@ func TestNoRemovalWhenFilterIsIgnored(t *testing.T) {
 					if s := status(t, f); s.Aside != len(changed) {
 						t.Errorf("they are not shown as set aside: %+v", s)
 					}
-					broken = false
+					single.times.Store(0)
+					many.times.Store(0)
 					pass(time.Hour)
 					equal(t, src, f.Store)
 					stop()

@@ -1,0 +1,69 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/resosync/resosync/entityevent/odata"
+)
+
+// offers asks once whether the producer has the resource at all: one that does not know it answers for
+// each of its records as if that one were gone. It is no failure that a producer which has single reads
+// only refuses to list them.
+func (f *fetcher) offers(ctx context.Context, key keyField, resource string) error {
+	if err, asked := f.offered[resource]; asked {
+		return err
+	}
+	_, err := f.get(ctx, resource+"?$top=1&$select="+odata.EscapeQuery(key.Name))
+	var r *refusal
+	switch refuses := errors.As(err, &r); {
+	case err == nil, refused(err, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotImplemented):
+		err = nil
+	case refused(err, http.StatusNotFound, http.StatusGone):
+		if !r.Proper {
+			err = nil // there is no such route, though there is one for its records
+			break
+		}
+		err = fmt.Errorf("the producer does not know %s, so that it proves nothing about its records; check the url and the feed's resources: %w", resource, err)
+	case !refuses || concernsAll(err):
+		return err
+	default:
+		err = fmt.Errorf("whether the producer has %s at all is unknown: %w", resource, err)
+	}
+	if f.offered == nil {
+		f.offered = map[string]error{}
+	}
+	f.offered[resource] = err
+	return err
+}
+
+// proveAbsent asks twice for the key alone, after an answer that may be of a wrong route. Only a query
+// that completes and is empty counts.
+func (f *fetcher) proveAbsent(ctx context.Context, key keyField, t *task, reason error) error {
+	filter := odata.AnyOf(key.Name, []string{t.Key}, key.Quoted)
+	target := t.Resource + "?$filter=" + odata.EscapeQuery(filter) + "&$select=" + odata.EscapeQuery(key.Name)
+	for range 2 {
+		there := false
+		err := f.query(ctx, target, key.Name, func(k string, _ []byte) error {
+			if k != t.Key {
+				return errUnfiltered
+			}
+			there = true
+			return nil
+		})
+		switch {
+		case err != nil && concernsAll(err):
+			return err
+		case err != nil:
+			t.err = fmt.Errorf("%w; asked for its key alone: %w", reason, err)
+			return nil
+		case there:
+			t.err = reason
+			return nil
+		}
+	}
+	t.verdict = absent
+	return nil
+}
