@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,10 +17,11 @@ import (
 func TestLateEventOnABusyServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := filled("", 5)
-		n, busy := int64(0), false
+		var published atomic.Int64
+		var busy atomic.Bool
 		f := newFeed(t, wire(func(r *http.Request) (*http.Response, error) {
-			if busy && strings.Contains(r.URL.RawQuery, "EntityEventSequence%20gt") {
-				n++
+			if busy.Load() && strings.Contains(r.URL.RawQuery, "EntityEventSequence%20gt") {
+				n := published.Add(1)
 				key := fmt.Sprintf("P%04d", 1+n%4)
 				src.quiet("Property", key, property(key, 5000+int(n)))
 				src.publish(1000+10*n, "Property", key)
@@ -32,13 +34,15 @@ func TestLateEventOnABusyServer(t *testing.T) {
 			return to(src)(r)
 		}), "Property")
 		catchUp(t, f)
-		busy = true
+		busy.Store(true)
 		stop := run(t, f)
 		pass(2 * time.Minute)
+		n := published.Load()
 		if p := position(t, f); n < 60 || int64(p.Sequence) < 1000+10*(n-40) {
 			t.Errorf("after %d events the cursor is at %d", n, p.Sequence)
 		}
-		busy = false
+		busy.Store(false)
+		n = published.Load()
 		pass(10 * time.Minute)
 		equal(t, src, f.Store)
 		if p := position(t, f); int64(p.Sequence) != 1000+10*n || p.Unsettled {
