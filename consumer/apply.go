@@ -89,7 +89,7 @@ func (f *Feed) applyRound(ctx context.Context, limit int) (settled int, err erro
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
-	start := time.Now()
+	start, begun := time.Now(), f.touched.begun()
 	position, err := f.Store.Position(ctx, f.Name)
 	if err != nil {
 		return 0, err
@@ -102,10 +102,13 @@ func (f *Feed) applyRound(ctx context.Context, limit int) (settled int, err erro
 	if err != nil || len(items)+len(due) == 0 {
 		return 0, err
 	}
-	r := &round{fetcher: fetcher{Feed: f}, lagging: position.Log == "", full: len(items) == limit, stuck: len(items) == takeMost}
+	r := &round{fetcher: fetcher{Feed: f}, begun: begun, lagging: position.Log == "", full: len(items) == limit, stuck: len(items) == takeMost}
 	defer r.close()
 	tasks := r.plan(items, due)
-	err = r.run(ctx, tasks)
+	if err = r.run(ctx, tasks); errors.Is(err, errOvertaken) {
+		wake(f.apply) // what is still pending is asked for again
+		err = nil
+	}
 	f.state.rate(len(items), time.Since(start))
 	return r.settled, err
 }
@@ -113,6 +116,7 @@ func (f *Feed) applyRound(ctx context.Context, limit int) (settled int, err erro
 // round is one pass of the applier over what it took.
 type round struct {
 	fetcher
+	begun   int  // loads, before anything was asked for
 	lagging bool // the producer's answers may be older than its events: it sends no log id
 	full    bool // more may be pending than the round took
 	stuck   bool // and after failures it took all it can
@@ -244,10 +248,10 @@ func (r *round) giveUp(chunk, tasks []*task, failure error) []*task {
 
 // setAside puts away what could not be judged, if the producer answers other requests: then the fault is
 // of these records, and they must not hold up others. If it answers none, what has events stays with
-// them, and what was set aside before stays so for a while. A round that holds nothing else and is full
-// hides what stands behind it, so that there the producer is asked for its log.
+// them, and what was set aside before stays so for a while. The producer is asked for its log where that
+// matters: a full round hides what stands behind it, and retries that count as none would never get rarer.
 func (r *round) setAside(ctx context.Context) error {
-	if r.full {
+	if r.full || slices.ContainsFunc(r.failed, func(t *task) bool { return len(t.items) == 0 }) {
 		r.answers(ctx)
 	}
 	c := entityevent.Commit{Feed: r.Name}
@@ -342,7 +346,7 @@ func (r *round) commit(ctx context.Context) error {
 		c.Changes = append(c.Changes, change)
 		owners = append(owners, t)
 	}
-	outcomes, err := r.touched.apply(ctx, r.Store, c)
+	outcomes, err := r.touched.apply(ctx, r.Store, c, r.begun)
 	if err != nil {
 		return err
 	}

@@ -99,13 +99,9 @@ func (f *Feed) resynchronise(ctx context.Context) error {
 }
 
 // begin notes the producer's head and lets the feed follow its log from there. Only what is read after
-// that counts, so a change during the load has an event after the head. The applier rests meanwhile: what
-// it fetched before may have changed below the head, and no event would say so any more.
+// that counts, so a change during the load has an event after the head. What the applier is fetching
+// counts no more: it may have changed below the head, and no event would say so.
 func (f *Feed) begin(ctx context.Context, state loadState, doc entityevent.Doc) error {
-	if err := hold(ctx, f.applying); err != nil {
-		return err
-	}
-	defer func() { <-f.applying }()
 	head, err := f.newest(ctx)
 	if err != nil {
 		return err
@@ -119,6 +115,7 @@ func (f *Feed) begin(ctx context.Context, state loadState, doc entityevent.Doc) 
 	f.complete = false
 	state.Pass++
 	state.Begun, state.Done = time.Now(), false
+	f.touched.overtake()
 	_, err = f.Store.Receive(ctx, entityevent.Delivery{Feed: f.Name, Log: head.log, Adopt: true, Chained: true,
 		Through: head.through, Docs: []entityevent.Doc{with(doc, state)}})
 	if err != nil {

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/resosync/resosync/entityevent"
@@ -13,6 +14,24 @@ import (
 type touched struct {
 	mu    sync.RWMutex
 	pages map[*mark]bool
+	loads int // how many began
+}
+
+// errOvertaken: a load began after the applier asked for what it would commit. It must ask again.
+var errOvertaken = errors.New("a load began meanwhile")
+
+// overtake lets nothing be committed any more that the applier is fetching.
+func (t *touched) overtake() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.loads++
+}
+
+// begun returns how many loads began: the applier notes it before it asks for anything.
+func (t *touched) begun() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.loads
 }
 
 // mark is what was touched since a page was asked for.
@@ -35,10 +54,13 @@ func (t *touched) forget(m *mark) {
 	delete(t.pages, m)
 }
 
-// apply commits for the applier.
-func (t *touched) apply(ctx context.Context, s Store, c entityevent.Commit) ([]entityevent.Outcome, error) {
+// apply commits for the applier what it asked for when so many loads had begun, or returns errOvertaken.
+func (t *touched) apply(ctx context.Context, s Store, c entityevent.Commit, begun int) ([]entityevent.Outcome, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.loads != begun {
+		return nil, errOvertaken
+	}
 	for m := range t.pages {
 		for _, change := range c.Changes {
 			(*m)[change.Ref] = true
