@@ -106,3 +106,32 @@ func TestHangingRetryDelaysNewsLittle(t *testing.T) {
 		stop()
 	})
 }
+
+// Records of a resource that the producer refuses are asked for ever more rarely, also when nothing else
+// is asked for.
+func TestRetriesOfARefusedResourceGetRarer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := filled("log-1/all", 3)
+		f := newFeed(t, to(src), "Property", "Media")
+		catchUp(t, f)
+		var asked atomic.Int64
+		f = newFeedOn(f.Store, script(to(src), 1e6, "/Media", func(r *http.Request) (*http.Response, error) {
+			asked.Add(1)
+			return answer(403, "application/json", `{"error":{"code":"403"}}`)(r)
+		}))
+		f.Resources = []string{"Property", "Media"}
+		src.flood("Media", 50)
+		src.put("Property", "P0001", property("P0001", 7))
+		stop := run(t, f)
+		pass(24 * time.Hour)
+		first := asked.Swap(0)
+		pass(24 * time.Hour)
+		if second := asked.Load(); second == 0 || second > 1000 || second > first {
+			t.Errorf("%d requests on the first day, %d on the second", first, second)
+		}
+		if s := status(t, f); s.Aside != 50 || s.Pending != 0 {
+			t.Errorf("%+v", s)
+		}
+		stop()
+	})
+}
