@@ -135,6 +135,7 @@ func (f *Feed) poll(ctx context.Context, hold bool) (reached, error) {
 				return end, err
 			}
 		}
+		f.state.followed(end.Behind())
 		f.state.heard(over, len(page.events))
 		end.events += len(page.events)
 		end.over = over
