@@ -70,6 +70,9 @@ func (b *bench) catchUp(ctx context.Context) error {
 	if err := producer.start(ctx); err != nil {
 		return err
 	}
+	if err := producer.learn(ctx, strings.TrimSpace(string(token))); err != nil {
+		return err
+	}
 	start := time.Now()
 	if err := consumer.start(ctx); err != nil {
 		return err
@@ -156,6 +159,24 @@ func (a *agent) start(ctx context.Context) error {
 		time.Sleep(5 * time.Millisecond)
 	}
 	return fmt.Errorf("the agent does not answer: %s", a.log.String())
+}
+
+// learn lets the producer infer its schema, as it does when records come in by its own doors.
+func (a *agent) learn(ctx context.Context, token string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+a.address+"/odata/$metadata", http.NoBody)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("$metadata: %s", resp.Status)
+	}
+	return nil
 }
 
 // await waits until the replica holds n records, and returns how long that took.
