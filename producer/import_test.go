@@ -178,7 +178,7 @@ func TestImportWithConfiguredMetadata(t *testing.T) {
 // TestImportNeedsTheMemoryOfABatch reads 64 MB in one value array.
 func TestImportNeedsTheMemoryOfABatch(t *testing.T) {
 	if testing.Short() {
-		t.Skip("64 MB")
+		t.Skip("SKIPPED in -short: it imports 64 MB, which the race detector makes slow; run go test ./producer")
 	}
 	s := inferred(t)
 	const records = 40_000
