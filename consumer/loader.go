@@ -20,7 +20,7 @@ import (
 const restarts = 3
 
 // loader copies one resource, page by page in order of the key. The next page is fetched while one is
-// written; with the last change of a page its checkpoint is committed, so that a restart goes on there.
+// written; after a page its checkpoint is committed, so that a restart goes on there.
 type loader struct {
 	*Feed
 	resource string
@@ -210,7 +210,8 @@ func (l *loader) ascending(a, b string) bool {
 	return a < b || strings.ToLower(a) < strings.ToLower(b)
 }
 
-// write commits a page in even parts, and the checkpoint with the last.
+// write commits a page in even parts, and after them its checkpoint together with what could not be
+// stored: a load that is cut between the two reads the page again, and finds nothing to change.
 func (l *loader) write(ctx context.Context, p *page, records []entityevent.Change, next string) error {
 	at := l.at
 	at.Next, at.Read, at.Records = next, next == "", at.Records+int64(len(records))
@@ -220,33 +221,22 @@ func (l *loader) write(ctx context.Context, p *page, records []entityevent.Chang
 		return err
 	}
 	parts := max(1, (len(p.answer.Body)+commitBytes-1)/commitBytes, (len(records)+commitRows-1)/commitRows)
-	each := (len(records) + parts - 1) / parts
-	for part := records; ; {
-		n := min(each, len(part))
-		c := entityevent.Commit{Feed: l.Name, Changes: part[:n:n]}
-		part = part[n:]
-		if len(part) == 0 {
-			c.Docs = []entityevent.Doc{with(l.doc, at)}
-			c.Aside = aside
-		}
-		changes, outcomes, err := l.touched.load(ctx, l.Store, p.mark, c)
+	each := max(1, (len(records)+parts-1)/parts)
+	for part := range slices.Chunk(records, each) {
+		changes, outcomes, err := l.touched.load(ctx, l.Store, p.mark, entityevent.Commit{Feed: l.Name, Changes: part})
 		if err != nil {
 			return err
 		}
-		invalid := l.invalid(changes, outcomes)
-		if len(part) > 0 {
-			aside = append(aside, invalid...)
-			continue
-		}
-		l.at = at
-		l.doc.Version++
-		l.state.loaded(l.resource, read)
-		if len(invalid) == 0 {
-			return nil
-		}
-		_, err = l.Store.Apply(ctx, entityevent.Commit{Feed: l.Name, Aside: invalid})
+		aside = append(aside, l.invalid(changes, outcomes)...)
+	}
+	c := entityevent.Commit{Feed: l.Name, Aside: aside, Docs: []entityevent.Doc{with(l.doc, at)}}
+	if _, err := l.Store.Apply(ctx, c); err != nil {
 		return err
 	}
+	l.at = at
+	l.doc.Version++
+	l.state.loaded(l.resource, read)
+	return nil
 }
 
 // doubt sets aside, for the applier to look again, what a producer without a log id answers with an older
