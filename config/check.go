@@ -108,8 +108,23 @@ func (r *reader) consumer(c *Consumer) {
 		if f.Poll != "" {
 			r.cron(path+".poll", f.Poll)
 		}
+		if f.Reconcile != "" && f.Reconcile != Never {
+			r.cron(path+".reconcile", f.Reconcile)
+		}
+		if f.StaleAfter < 0 || f.StaleAfter > 0 && f.StaleAfter < time.Second || f.StaleAfter > 30*24*time.Hour {
+			r.report(path+".stale_after", "want a duration from 1s to 720h")
+		}
+		r.limits(path+".limits", f.Limits)
 		r.within(path+".page", f.Page, 100_000)
 		r.within(path+".key_batch", f.KeyBatch, 1000)
+	}
+}
+
+func (r *reader) limits(path string, l Limits) {
+	r.within(path+".hourly", l.Hourly, 1e9)
+	r.within(path+".daily", l.Daily, 1e9)
+	if l.Hourly > 0 && l.Daily > 0 && l.Daily < l.Hourly {
+		r.report(path+".daily", "it is below hourly: a day has as many requests as its hours")
 	}
 }
 
@@ -196,12 +211,23 @@ func validPort(port string) bool {
 	return port == "" || err == nil && (n > 0 || port == "0")
 }
 
+// cron checks when something is done. Its parser panics at a zone without a schedule.
 func (r *reader) cron(path, spec string) {
 	every, isEvery := strings.CutPrefix(spec, "@every ")
 	if d, err := time.ParseDuration(every); isEvery && (err != nil || d < time.Second) {
 		r.report(path, "want @every with a duration of a second or more, as @every 60s")
-	} else if _, err := cron.ParseStandard(spec); err != nil {
+		return
+	}
+	if strings.Contains(spec, "TZ=") {
+		r.report(path, `leave out the time zone: the schedule is in the zone of this machine (TZ in its environment)`)
+		return
+	}
+	schedule, err := cron.ParseStandard(spec)
+	switch {
+	case err != nil:
 		r.report(path, `want cron with five fields, as "*/5 * * * *", or @every 60s`)
+	case schedule.Next(time.Unix(0, 0)).IsZero():
+		r.report(path, "this day never comes: want one that is in the calendar")
 	}
 }
 

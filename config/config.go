@@ -66,9 +66,13 @@ type Feed struct {
 	Push      Push     `yaml:"push"`
 	Poll      string   `yaml:"poll"` // cron with five fields, or @every 60s
 	LongPoll  bool     `yaml:"long_poll"`
-	Limits    Limits   `yaml:"limits"`
-	Page      int      `yaml:"page"`      // records of a page
-	KeyBatch  int      `yaml:"key_batch"` // keys of one request
+	// Reconcile is when the copy is compared with the producer: as Poll, or never.
+	Reconcile string `yaml:"reconcile"`
+	// StaleAfter is how long the feed may stand still before the agent is not ready; 0: the agent's default.
+	StaleAfter time.Duration `yaml:"stale_after"`
+	Limits     Limits        `yaml:"limits"`
+	Page       int           `yaml:"page"`      // records of a page
+	KeyBatch   int           `yaml:"key_batch"` // keys of one request
 }
 
 // Push says how a feed's pushes look.
@@ -76,9 +80,14 @@ type Push struct {
 	Label string `yaml:"label"` // what the producer must send as EntityEventSource, if it sends it
 }
 
-// Limits are those of a feed's producer.
+// Never is the Feed.Reconcile of a feed that is not compared by itself.
+const Never = "never"
+
+// Limits are those of a feed's producer: how many requests it may get.
 type Limits struct {
-	Rate Rate `yaml:"rate"`
+	Rate   Rate `yaml:"rate"`   // at a time
+	Hourly int  `yaml:"hourly"` // in an hour of UTC
+	Daily  int  `yaml:"daily"`  // in a day of UTC
 }
 
 // Load reads and checks the file at path. Its error, if the file could be read, is an *Error with

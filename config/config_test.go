@@ -55,7 +55,9 @@ consumer:
       push: {label: 007}
       poll: "*/5 * * * *"
       long_poll: true
-      limits: {rate: 30/m}
+      reconcile: never
+      stale_after: 1h
+      limits: {rate: 30/m, hourly: 1000, daily: 20000}
       page: 500
       key_batch: 50
 `)
@@ -73,7 +75,7 @@ consumer:
 		Consumer: &config.Consumer{Feeds: []config.Feed{{
 			Name: "other", URL: "https://sync.other.example/odata", Token: "avalue-of-Ab${C}d", Strategy: "entityevent",
 			Resources: []string{"Property", "Media"}, Push: config.Push{Label: "007"}, Poll: "*/5 * * * *", LongPoll: true,
-			Limits: config.Limits{Rate: 0.5}, Page: 500, KeyBatch: 50,
+			Reconcile: config.Never, StaleAfter: time.Hour, Limits: config.Limits{Rate: 0.5, Hourly: 1000, Daily: 20000}, Page: 500, KeyBatch: 50,
 		}}},
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
@@ -165,6 +167,18 @@ func TestParseProblems(t *testing.T) {
 		{fmt.Sprintf(feed, ", poll: often"), "poll: want cron with five fields"},
 		{fmt.Sprintf(feed, ", poll: '* * * * * *'"), "poll: want cron with five fields"},
 		{fmt.Sprintf(feed, ", poll: '@every 0s'"), "poll: want @every with a duration of a second"},
+		{fmt.Sprintf(feed, ", poll: TZ=0"), "poll: leave out the time zone"},
+		{fmt.Sprintf(feed, ", poll: 'CRON_TZ=UTC 0 3 * * *'"), "poll: leave out the time zone"},
+		{fmt.Sprintf(feed, ", poll: '0 3 31 2 *'"), "poll: this day never comes"},
+		{fmt.Sprintf(feed, ", reconcile: sometimes"), "reconcile: want cron with five fields"},
+		{fmt.Sprintf(feed, ", reconcile: '@every 1ms'"), "reconcile: want @every with a duration of a second"},
+		{fmt.Sprintf(feed, ", stale_after: 15"), "stale_after: want a duration, as 15s"},
+		{fmt.Sprintf(feed, ", stale_after: -1h"), "stale_after: want a duration from 1s"},
+		{fmt.Sprintf(feed, ", stale_after: 1ms"), "stale_after: want a duration from 1s"},
+		{fmt.Sprintf(feed, ", stale_after: 1000h"), "stale_after: want a duration from 1s"},
+		{fmt.Sprintf(feed, ", limits: {hourly: -1}"), "limits.hourly: want a number from 1"},
+		{fmt.Sprintf(feed, ", limits: {daily: 1/s}"), "limits.daily: want a whole number"},
+		{fmt.Sprintf(feed, ", limits: {hourly: 100, daily: 99}"), "limits.daily: it is below hourly"},
 		{fmt.Sprintf(feed, ", long_poll: yes"), "long_poll: want true or false"},
 		{fmt.Sprintf(feed, ", limits: {rate: 5}"), "limits.rate: want requests per time"},
 		{fmt.Sprintf(feed, ", limits: {rate: 0/s}"), "limits.rate: want requests per time"},
@@ -289,8 +303,8 @@ func TestExampleWithEverything(t *testing.T) {
 			switched++
 		}
 	}
-	if switched != 9 {
-		t.Errorf("%d keys are commented out, want 9", switched)
+	if switched != 11 {
+		t.Errorf("%d keys are commented out, want 11", switched)
 	}
 	parse(t, strings.Join(lines, "\n"))
 }
