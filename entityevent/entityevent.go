@@ -123,6 +123,9 @@ var (
 	ErrExists = errors.New("record exists already")
 	// ErrInvalid: the input can never be accepted, by any store, in any state.
 	ErrInvalid = errors.New("invalid")
+	// ErrUnavailable: the store cannot do its work at present, for a reason that is not the call's: a full
+	// or read-only disk, an I/O error, a damaged file. The error that wraps it says what to do.
+	ErrUnavailable = errors.New("store unavailable")
 	// ErrAnotherLog: a delivery contradicts the log that the feed follows; nothing was stored.
 	ErrAnotherLog = errors.New("another log")
 )

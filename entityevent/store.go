@@ -61,16 +61,29 @@ type Inbox interface {
 	// Aside returns the records of a feed that were set aside, in order of NextAt and then of their
 	// names, at most limit; 0: all. With a due time only those that have a NextAt not after it.
 	Aside(ctx context.Context, feed string, due time.Time, limit int) ([]Setback, error)
+	// CountAside returns how many records of a feed were set aside, by Setback.Kind. A kind without any is
+	// not named.
+	CountAside(ctx context.Context, feed string) (map[string]int64, error)
 }
 
-// Store is all of it.
+// Restart is the sum that NewLog adds to the counter. What a reader saw of a log, before its store was
+// restored from a backup, is not beyond it.
+const Restart Sequence = 1 << 32
+
+// Store is all of it. Any of its calls returns an error that wraps ErrUnavailable while the store cannot
+// do its work; whoever calls again when the reason is gone finds it working.
 type Store interface {
 	Log
 	Records
 	Docs
 	Inbox
-	// LogID returns the name of the log.
+	// LogID returns the name of the log as of now: NewLog changes it. A page names its own log.
 	LogID() LogID
+	// NewLog draws a new name for the log and adds Restart to the counter, in one durable transaction, and
+	// returns the name. It is what follows a restore from a backup: no number that was given out since the
+	// backup was made comes again, and readers that know logs by name see another one. A page names the old
+	// log and ends below the new numbers, or it names the new one.
+	NewLog(ctx context.Context) (LogID, error)
 	// Close releases the store. Calls under way end first; later ones return ErrClosed.
 	Close() error
 }

@@ -39,7 +39,6 @@ func (s *Store) Events(ctx context.Context, v entityevent.View, q entityevent.Ev
 	if err != nil {
 		return entityevent.Page{}, fmt.Errorf("events of feed %q: %w", v.Feed, err)
 	}
-	p.Log = s.log
 	return p, nil
 }
 
@@ -52,7 +51,9 @@ func readPage(c *conn, v entityevent.View, q entityevent.EventQuery) (entityeven
 	if q.Before > 0 {
 		before = int64(q.Before)
 	}
-	if _, err := c.one(counterQuery, func(row []driver.Value) { p.Head = entityevent.Sequence(integer(row[0])) }); err != nil {
+	if _, err := c.one(logQuery, func(row []driver.Value) {
+		p.Log, p.Head = entityevent.LogID(str(row[0])), entityevent.Sequence(integer(row[1]))
+	}); err != nil {
 		return p, err
 	}
 	query, end := ascending, ascendingEnd

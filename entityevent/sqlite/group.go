@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/mattn/go-sqlite3"
 
@@ -24,9 +26,11 @@ const (
 type writer struct {
 	conn     *conn
 	notifier *entityevent.Notifier
+	log      atomic.Value // entityevent.LogID, as of the last commit
+	observe  func(Committed)
 	logger   *slog.Logger
 
-	wal      string // its path
+	path     string
 	walLimit int64
 	commits  int
 
@@ -107,6 +111,7 @@ func (w *writer) lead() {
 		}
 	}()
 	w.commit(group)
+	w.trim()
 }
 
 func (w *writer) handOver() {
@@ -136,16 +141,29 @@ func (w *writer) take() []*call {
 	return group
 }
 
+// Committed tells of one transaction of the writer.
+type Committed struct {
+	Calls  int           // how many calls of Apply, Receive and NewLog it carried
+	Rows   int           // what they asked to write: changes, events, inbox rows, documents
+	Events int           // how many it appended to the log
+	Took   time.Duration // from its begin to the return of its COMMIT
+	Err    error         // why nothing of it was stored; a call's own refusal, as a conflict, is none
+}
+
 // commit runs a group in one transaction and sets every call's outcome. Who waits for events is woken
 // after COMMIT returned, and the callers are answered after that.
 func (w *writer) commit(group []*call) {
 	err := errUnfinished
+	t := &tx{conn: w.conn}
+	start := time.Now()
 	defer func() {
+		took := time.Since(start)
 		if err != nil {
+			err = unavailable(w.path, err)
 			w.giveUp(group, err)
 		}
+		w.report(group, t, took, err)
 	}()
-	t := &tx{conn: w.conn}
 	if err = t.begin(); err != nil {
 		return
 	}
@@ -155,8 +173,27 @@ func (w *writer) commit(group []*call) {
 	if _, err = w.conn.exec("COMMIT"); err != nil {
 		return
 	}
+	if t.log != "" {
+		w.log.Store(t.log)
+	}
 	w.notifier.Publish(t.notices)
-	w.trim()
+}
+
+func (w *writer) report(group []*call, t *tx, took time.Duration, err error) {
+	if w.observe == nil {
+		return
+	}
+	c := Committed{Calls: len(group), Took: took}
+	for _, call := range group {
+		c.Rows += call.rows
+	}
+	switch {
+	case err == nil:
+		c.Events = len(t.notices)
+	case errors.Is(err, entityevent.ErrUnavailable):
+		c.Err = err
+	}
+	w.observe(c)
 }
 
 // The WAL's size is looked at after so many commits, and above the limit the writer waits for the readers
@@ -171,7 +208,7 @@ func (w *writer) trim() {
 	if w.commits++; w.commits%trimEvery > 0 {
 		return
 	}
-	if info, err := os.Stat(w.wal); err == nil && info.Size() > w.walLimit {
+	if info, err := os.Stat(w.path + "-wal"); err == nil && info.Size() > w.walLimit {
 		w.checkpoint()
 	}
 }
@@ -184,7 +221,7 @@ func (w *writer) checkpoint() {
 		"busy_timeout=100", "wal_checkpoint(PASSIVE)", "wal_checkpoint(TRUNCATE)", "busy_timeout=" + busyTimeout,
 	} {
 		if err := w.conn.pragma(step); err != nil {
-			w.logger.Warn("checkpoint failed", "wal", w.wal, "step", step, "err", err)
+			w.logger.Warn("checkpoint failed", "path", w.path, "step", step, "err", err)
 		}
 	}
 }
@@ -220,7 +257,7 @@ func (t *tx) runAll(group []*call) error {
 		if _, err := t.exec("SAVEPOINT call"); err != nil {
 			return err
 		}
-		counter, notices := t.counter, len(t.notices)
+		counter, log, notices := t.counter, t.log, len(t.notices)
 		t.try(c)
 		if c.err != nil || c.panicked != nil {
 			if fatal(c.err) || !t.inTx() {
@@ -229,7 +266,7 @@ func (t *tx) runAll(group []*call) error {
 			if _, err := t.exec("ROLLBACK TO call"); err != nil {
 				return err
 			}
-			t.counter, t.notices = counter, t.notices[:notices]
+			t.counter, t.log, t.notices = counter, log, t.notices[:notices]
 		}
 		if _, err := t.exec("RELEASE call"); err != nil {
 			return err

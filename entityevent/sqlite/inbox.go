@@ -20,6 +20,7 @@ const (
 		WHERE feed = ? ORDER BY next_at, resource, key LIMIT ?`
 	asideDueQuery = `SELECT resource, key, kind, reason, tries, next_at FROM aside
 		WHERE feed = ? AND next_at <= ? ORDER BY next_at, resource, key LIMIT ?`
+	asideCount  = `SELECT kind, count(*) FROM aside WHERE feed = ? GROUP BY kind`
 	asideDelete = `DELETE FROM aside WHERE feed = ? AND resource = ? AND key = ?`
 	asidePut    = `INSERT INTO aside (feed, resource, key, kind, reason, tries, next_at) VALUES (?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET kind = excluded.kind, reason = excluded.reason, tries = excluded.tries,
@@ -77,6 +78,21 @@ func (s *Store) Aside(ctx context.Context, feed string, due time.Time, limit int
 		return nil, fmt.Errorf("set aside of feed %q: %w", feed, err)
 	}
 	return setbacks, nil
+}
+
+// CountAside implements entityevent.Inbox.
+func (s *Store) CountAside(ctx context.Context, feed string) (map[string]int64, error) {
+	kinds := map[string]int64{}
+	err := s.read(ctx, func(c *conn) error {
+		return c.query(ctx, asideCount, func(row []driver.Value) bool {
+			kinds[str(row[0])] = integer(row[1])
+			return true
+		}, feed)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set aside of feed %q: %w", feed, err)
+	}
+	return kinds, nil
 }
 
 // atMostRows reads a limit; 0 is none.

@@ -22,6 +22,7 @@ const (
 	// The lowest event above the cursor that is not settled yet, and the highest below it that is.
 	unsettledQuery = `SELECT min(seq) FROM recent WHERE feed = ? AND seq > ? AND seq <= ? AND at > ?`
 	settledQuery   = `SELECT max(seq) FROM recent WHERE feed = ? AND seq > ? AND seq <= ?`
+	futureUpdate   = `UPDATE recent SET at = ?1 WHERE feed = ?2 AND seq > ?3 AND seq <= ?4 AND at > ?1`
 )
 
 var (
@@ -212,6 +213,11 @@ func (r *receipt) follow() error {
 func (r *receipt) settled() (entityevent.Sequence, error) {
 	c := &r.cursor
 	limit, unsettled := int64(r.Through), false
+	// What was stamped in the future was seen before the clock was set back: it settles from now on, not
+	// when the clock is there again.
+	if _, err := r.tx.exec(futureUpdate, r.seen, r.Feed, int64(c.Sequence), int64(r.Through)); err != nil {
+		return c.Sequence, err
+	}
 	_, err := r.tx.one(unsettledQuery, func(row []driver.Value) {
 		if low, ok := row[0].(int64); ok {
 			limit, unsettled = low-1, true

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 
 	"github.com/resosync/resosync/entityevent"
@@ -28,12 +29,14 @@ type Options struct {
 	Volatile map[string][]string
 	// Logger hears what does not fail a call. Default: nobody.
 	Logger *slog.Logger
+	// Observe hears of each transaction of the writer when it has ended, one after another, before its
+	// callers are answered: it must be quick and not call the store. Default: nobody.
+	Observe func(Committed)
 }
 
 // Store is a store in one file. Its methods may be called from many goroutines.
 type Store struct {
 	path     string
-	log      entityevent.LogID
 	opened   int64 // the counter when it was opened
 	volatile map[string][]string
 	notifier entityevent.Notifier
@@ -52,7 +55,7 @@ var _ entityevent.Store = (*Store)(nil)
 func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	s, err := open(ctx, path, o)
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", path, err)
+		return nil, fmt.Errorf("open store %s: %w", path, unavailable(path, err))
 	}
 	return s, nil
 }
@@ -78,9 +81,12 @@ func open(ctx context.Context, path string, o Options) (*Store, error) {
 		path: path, volatile: o.Volatile,
 		readers: make(chan *conn, o.ReadConns),
 	}
-	s.writer = writer{conn: c, notifier: &s.notifier, wal: path + "-wal", walLimit: walLimit, logger: o.Logger}
-	found, err := c.one(`SELECT log, counter FROM meta`, func(row []driver.Value) {
-		s.log, s.opened = entityevent.LogID(str(row[0])), integer(row[1])
+	s.writer = writer{
+		conn: c, notifier: &s.notifier, observe: o.Observe, path: path, walLimit: walLimit, logger: o.Logger,
+	}
+	found, err := c.one(logQuery, func(row []driver.Value) {
+		s.writer.log.Store(entityevent.LogID(str(row[0])))
+		s.opened = integer(row[1])
 	})
 	if err == nil && !found {
 		err = errors.New("its meta row is missing")
@@ -94,8 +100,14 @@ func open(ctx context.Context, path string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// LogID implements entityevent.Store.
-func (s *Store) LogID() entityevent.LogID { return s.log }
+// WALSize returns the size in bytes of the file that holds what was not yet copied into the database.
+func (s *Store) WALSize() int64 {
+	info, err := os.Stat(s.path + "-wal")
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
 
 // Close implements entityevent.Store. Waits end with entityevent.ErrClosed, as does every later call.
 func (s *Store) Close() error {
@@ -149,10 +161,10 @@ func (s *Store) read(ctx context.Context, look func(*conn) error) (err error) {
 	defer func() { s.readers <- c }()
 	if c == nil {
 		if c, err = openConn(s.path, readerPragmas); err != nil {
-			return err
+			return unavailable(s.path, err)
 		}
 	}
-	err = look(c)
+	err = unavailable(s.path, look(c))
 	if err != nil && errors.Is(err, ctx.Err()) { // the driver does not know of causes
 		err = context.Cause(ctx)
 	}

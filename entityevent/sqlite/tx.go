@@ -12,8 +12,9 @@ import (
 // tx is the writer's open transaction, shared by the calls of a group.
 type tx struct {
 	*conn
-	now     int64 // unix microseconds, the same for all events of the transaction
-	counter int64 // the newest sequence given out, as of this point of the transaction
+	now     int64             // unix microseconds, the same for all events of the transaction
+	counter int64             // the newest sequence given out, as of this point of the transaction
+	log     entityevent.LogID // drawn in this transaction; empty: the log keeps its name
 	events  []event
 	notices []entityevent.Notice
 }

@@ -34,6 +34,7 @@ func testModel(t *testing.T, open Open) {
 			"settle":  m.settle,
 			"adopt":   m.adopt,
 			"done":    m.done,
+			"new log": m.newLog,
 			"reopen":  func(*rapid.T) { m.reopen() },
 		})
 	})
@@ -84,7 +85,7 @@ func (m *machine) apply(r *rapid.T) {
 	}
 	if rapid.IntRange(0, 3).Draw(r, "aside") == 0 {
 		c.Aside = []entityevent.Setback{{
-			Ref: ref(modelKeys.Draw(r, "key")), Kind: "held", Tries: rapid.IntRange(0, 3).Draw(r, "tries"),
+			Ref: ref(modelKeys.Draw(r, "key")), Kind: rapid.SampledFrom([]string{"held", "poison"}).Draw(r, "kind"), Tries: rapid.IntRange(0, 3).Draw(r, "tries"),
 			NextAt: time.Unix(rapid.Int64Range(1, 5).Draw(r, "next"), 0).UTC(),
 		}}
 	}
@@ -158,7 +159,7 @@ func (m *machine) receive(r *rapid.T) {
 
 // settle is a poll of a producer without a log id. The model's time is what it was asked at.
 func (m *machine) settle(r *rapid.T) {
-	m.seconds += rapid.IntRange(0, 8).Draw(r, "seconds")
+	m.seconds = max(0, m.seconds+rapid.IntRange(-8, 16).Draw(r, "seconds")) // clocks are set back, too
 	after := m.cursor(feed).Sequence
 	m.deliver(entityevent.Delivery{
 		Feed: feed, Log: m.cursor(feed).Log, Chained: true, After: after,
@@ -196,6 +197,16 @@ func (m *machine) done(r *rapid.T) {
 	m.sameError(err, wantErr)
 }
 
+func (m *machine) newLog(*rapid.T) {
+	before := m.LogID()
+	log, err := m.NewLog(m.Context())
+	m.sameError(err, nil)
+	if log == before || log != m.LogID() {
+		m.r.Fatalf("log %q after %q; the store says %q", log, before, m.LogID())
+	}
+	m.head += entityevent.Restart
+}
+
 func (m *machine) same(what string, got, want any) {
 	m.r.Helper()
 	if diff := diff(want, got); diff != "" {
@@ -217,6 +228,9 @@ func (m *machine) check(*rapid.T) {
 		m.same("records", m.box.records(name, entityevent.Query{Gone: true}), m.wantRecords(name))
 		m.same("inbox", m.box.take(name), m.inbox[name])
 		m.same("aside", m.box.aside(name, noDue), m.wantAside(name))
+		kinds, err := m.CountAside(m.Context(), name)
+		m.sameError(err, nil)
+		m.same("aside by kind", kinds, m.countAside(name))
 		want := m.cursor(name).Position
 		want.Stored = 0
 		m.box.wantPosition(name, want)

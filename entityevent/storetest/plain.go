@@ -157,6 +157,14 @@ func (m *model) assign(feed string, mine, stores entityevent.Sequence) {
 	}
 }
 
+func (m *model) countAside(feed string) map[string]int64 {
+	kinds := map[string]int64{}
+	for _, a := range m.setback[feed] {
+		kinds[a.Kind]++
+	}
+	return kinds
+}
+
 func (m *model) receive(d entityevent.Delivery) (entityevent.Position, error) {
 	f := m.cursor(d.Feed)
 	if !d.Adopt && f.Started && d.Log != "" && d.Log != f.Log {
@@ -225,6 +233,11 @@ func (f *follower) follow(d entityevent.Delivery) {
 	f.Unsettled = false
 	if d.Settle > 0 {
 		to = f.Sequence
+		for s, seen := range f.recent {
+			if s <= d.Through && seen.at.After(d.Asked) { // the clock was set back
+				f.recent[s] = sighting{seen.ref, d.Asked}
+			}
+		}
 		for _, s := range slices.Sorted(maps.Keys(f.recent)) {
 			if s > d.Through {
 				break

@@ -3,6 +3,7 @@ package storetest
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -348,4 +349,29 @@ func testAside(b *box) {
 	b.equal("without an item", b.aside(feed, noDue), []entityevent.Setback{later, soon})
 	b.commit(entityevent.Commit{Feed: feed, Changes: []entityevent.Change{put("3", `{}`)}})
 	b.equal("a change alone", b.aside(feed, noDue), []entityevent.Setback{later, soon})
+}
+
+func testCountAside(b *box) {
+	count := func(feed string, want map[string]int64) {
+		b.Helper()
+		got, err := b.Store.CountAside(b.Context(), feed)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.equal("aside by kind", got, want)
+	}
+	count(feed, map[string]int64{})
+	var setbacks []entityevent.Setback
+	for i, kind := range []string{"held", "poison", "held", "recheck", "held"} {
+		setbacks = append(setbacks, entityevent.Setback{Ref: ref(fmt.Sprint(i)), Kind: kind})
+	}
+	b.commit(entityevent.Commit{Feed: feed, Aside: setbacks})
+	b.commit(entityevent.Commit{Feed: "acme", Aside: setbacks[:1]})
+	b.reopen()
+	count(feed, map[string]int64{"held": 3, "poison": 1, "recheck": 1})
+	count("acme", map[string]int64{"held": 1})
+	b.commit(entityevent.Commit{Feed: feed, Done: []entityevent.Item{{Ref: ref("0")}, {Ref: ref("1")}}})
+	setbacks[3].Kind = "held"
+	b.commit(entityevent.Commit{Feed: feed, Aside: setbacks[3:4]})
+	count(feed, map[string]int64{"held": 3})
 }

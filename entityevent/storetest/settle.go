@@ -63,3 +63,24 @@ func testConflictInRecent(b *box) {
 		b.commit(entityevent.Commit{Feed: feed, Done: b.take(feed)})
 	}
 }
+
+// testClockSetBack: what was stamped in the hour that comes again does not wait for its end.
+func testClockSetBack(b *box) {
+	begin := time.Now().Add(time.Hour)
+	page := func(second int) entityevent.Position {
+		d := chain(10, 12, 12)
+		d.Log, d.Settle, d.Asked = "", 10*time.Second, begin.Add(time.Duration(second)*time.Second)
+		d.After, d.Through = 10, 12
+		p := b.receive(d)
+		p.Stored = 0
+		return p
+	}
+	unsettled, settled := at(10), at(12)
+	unsettled.Log, unsettled.Unsettled, settled.Log = "", true, ""
+	b.receive(adopt("", 10))
+	b.equal("seen", page(3600), unsettled)
+	b.equal("an hour back: it counts as seen now", page(0), unsettled)
+	b.reopen()
+	b.equal("not yet settled", page(9), unsettled)
+	b.equal("settled", page(10), settled)
+}

@@ -63,6 +63,10 @@ func Run(t *testing.T, open func(t *testing.T, dir string) entityevent.Store) {
 		{"LargeSequences", testLargeSequences},
 		{"Done", testDone},
 		{"Aside", testAside},
+		{"CountAside", testCountAside},
+		{"NewLog", testNewLog},
+		{"NewLogWhileApplying", testNewLogWhileApplying},
+		{"ClockSetBack", testClockSetBack},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(newBox(t, open, t.TempDir())) })
 	}
