@@ -24,12 +24,6 @@ const (
 	asidePatience = 15 * time.Second
 )
 
-// Kinds of setbacks.
-const (
-	poison  = "poison"  // an answer that cannot be applied, or no answer for this record
-	recheck = "recheck" // a second look, by itself
-)
-
 var (
 	applyBackoff  = retry.Backoff{Min: time.Second, Max: 15 * time.Minute}
 	poisonBackoff = retry.Backoff{Min: time.Minute, Max: 6 * time.Hour}

@@ -41,6 +41,9 @@ type Feed struct {
 	LongPoll  bool     // follow at once, where the producer supports it
 	Poll      string   // when to poll: cron, or "@every 60s". Default "@every 60s".
 
+	// ReconcileAt is when to reconcile: cron, or "never" for not by itself. Default "0 3 * * *".
+	ReconcileAt string
+
 	// Rate is how many requests a second a producer that sends no log id gets; one that does says
 	// itself when it wants fewer. Default 1.
 	Rate     float64

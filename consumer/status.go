@@ -19,6 +19,7 @@ type Status struct {
 	Pending  int64                `json:"pending"`  // events received and not yet applied
 	Aside    int                  `json:"aside"`    // records set aside because they cannot be applied
 	Recheck  int                  `json:"recheck"`  // records that will be looked at once more
+	Held     int                  `json:"held"`     // records whose removal the brake holds
 
 	Contact time.Time `json:"contact,omitzero"` // the producer last answered a poll, in this run
 	Level   time.Time `json:"level,omitzero"`   // the producer last had nothing new, in this run
@@ -26,9 +27,12 @@ type Status struct {
 	Moved   time.Time `json:"moved,omitzero"`   // events last were applied, or none waited, in this run
 	Halted  time.Time `json:"halted,omitzero"`  // until then the producer wants no requests
 
-	Polling  Trouble   `json:"polling,omitzero"`
-	Applying Trouble   `json:"applying,omitzero"`
-	Loading  *Progress `json:"loading,omitempty"` // nil: no load is under way
+	Polling     Trouble   `json:"polling,omitzero"`
+	Applying    Trouble   `json:"applying,omitzero"`
+	Reconciling Trouble   `json:"reconciling,omitzero"` // by itself
+	Loading     *Progress `json:"loading,omitempty"`    // nil: no load is under way
+
+	Reconciled *ReconcileReport `json:"reconciled,omitempty"` // what the last one found that came to its end; nil: none did
 }
 
 // Trouble is what goes wrong at present; zero when all is well.
@@ -47,9 +51,6 @@ type Progress struct {
 	Pending  int64  `json:"pending"`            // events not yet applied
 }
 
-// asideShown bounds how many records set aside a status counts.
-const asideShown = 10_000
-
 // Status says how the feed is. It reads the store and does not ask the producer.
 func (f *Feed) Status(ctx context.Context) (Status, error) {
 	if err := f.Check(); err != nil {
@@ -63,7 +64,7 @@ func (f *Feed) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	aside, err := f.Store.Aside(ctx, f.Name, time.Time{}, asideShown)
+	aside, err := f.Store.CountAside(ctx, f.Name)
 	if err != nil {
 		return Status{}, err
 	}
@@ -74,13 +75,7 @@ func (f *Feed) Status(ctx context.Context) (Status, error) {
 	s := f.state.status()
 	s.Feed, s.Log, s.Sequence, s.Behind, s.Pending = f.Name, p.Log, p.Sequence, p.Behind(), pending
 	s.Loaded, s.Halted = load.Loaded, f.client.pace.halted()
-	for _, a := range aside {
-		if a.Kind == recheck {
-			s.Recheck++
-		} else {
-			s.Aside++
-		}
-	}
+	s.Aside, s.Recheck, s.Held = int(aside[poison]), int(aside[recheck]), int(aside[held])
 	return s, nil
 }
 
