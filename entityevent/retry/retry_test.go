@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,6 +37,26 @@ func TestDelayIsJittered(t *testing.T) {
 	}
 	if len(seen) < 90 {
 		t.Fatalf("%d different waits of 100: subscribers would come back all at once", len(seen))
+	}
+}
+
+// TestDelayFollowsTheClock: two runs under the same clock wait the same, and a later wait is another.
+func TestDelayFollowsTheClock(t *testing.T) {
+	var runs [2][]time.Duration
+	for i := range runs {
+		synctest.Test(t, func(*testing.T) {
+			for attempt := range 20 {
+				time.Sleep(time.Millisecond)
+				runs[i] = append(runs[i], retry.Backoff{}.Delay(40), retry.Backoff{}.Delay(40+attempt))
+			}
+		})
+	}
+	if !slices.Equal(runs[0], runs[1]) {
+		t.Fatalf("%v\n%v", runs[0], runs[1])
+	}
+	slices.Sort(runs[0])
+	if seen := slices.Compact(runs[0]); len(seen) < 35 {
+		t.Fatalf("%d different waits of 40", len(seen))
 	}
 }
 
