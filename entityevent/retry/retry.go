@@ -43,7 +43,6 @@ func (b Backoff) Delay(attempt int) time.Duration {
 // jitter draws from [0, most] by the clock, whose nanoseconds no two agents share: under a clock that a test
 // holds, the same run waits the same.
 func jitter(attempt int, most time.Duration) time.Duration {
-	//nolint:gosec // it spreads waits and keeps no secret
 	draw := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), uint64(attempt)))
 	return time.Duration(draw.Int64N(int64(most) + 1))
 }
