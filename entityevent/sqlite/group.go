@@ -28,6 +28,7 @@ type writer struct {
 	notifier *entityevent.Notifier
 	log      atomic.Value // entityevent.LogID, as of the last commit
 	observe  func(Committed)
+	failed   func(error)
 	logger   *slog.Logger
 
 	path     string
@@ -160,6 +161,7 @@ func (w *writer) commit(group []*call) {
 		took := time.Since(start)
 		if err != nil {
 			err = unavailable(w.path, err)
+			w.failed(err)
 			w.giveUp(group, err)
 		}
 		w.report(group, t, took, err)
@@ -239,6 +241,7 @@ func (w *writer) giveUp(group []*call, err error) {
 		if c.err == nil && c.panicked == nil {
 			c.err = err
 		}
+		c.err = unavailable(w.path, c.err)
 	}
 }
 

@@ -32,12 +32,16 @@ type Options struct {
 	// Observe hears of each transaction of the writer when it has ended, one after another, before its
 	// callers are answered: it must be quick and not call the store. Default: nobody.
 	Observe func(Committed)
+	// Unavailable hears of every read and every transaction that failed because the store cannot do its
+	// work, perhaps of several at once: it must be quick and not call the store. Default: nobody.
+	Unavailable func(*UnavailableError)
 }
 
 // Store is a store in one file. Its methods may be called from many goroutines.
 type Store struct {
 	path     string
-	opened   int64 // the counter when it was opened
+	failed   func(error) // tells Options.Unavailable
+	opened   int64       // the counter when it was opened
 	volatile map[string][]string
 	notifier entityevent.Notifier
 	writer   writer
@@ -78,11 +82,11 @@ func open(ctx context.Context, path string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		path: path, volatile: o.Volatile,
+		path: path, volatile: o.Volatile, failed: tell(o.Unavailable),
 		readers: make(chan *conn, o.ReadConns),
 	}
 	s.writer = writer{
-		conn: c, notifier: &s.notifier, observe: o.Observe, path: path, walLimit: walLimit, logger: o.Logger,
+		conn: c, notifier: &s.notifier, observe: o.Observe, failed: s.failed, path: path, walLimit: walLimit, logger: o.Logger,
 	}
 	found, err := c.one(logQuery, func(row []driver.Value) {
 		s.writer.log.Store(entityevent.LogID(str(row[0])))
@@ -158,7 +162,10 @@ func (s *Store) read(ctx context.Context, look func(*conn) error) (err error) {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	defer func() { s.readers <- c }()
+	defer func() {
+		s.readers <- c
+		s.failed(err)
+	}()
 	if c == nil {
 		if c, err = openConn(s.path, readerPragmas); err != nil {
 			return unavailable(s.path, err)

@@ -47,15 +47,41 @@ func remedy(e sqlite3.Error) string {
 	return ""
 }
 
-// unavailable adds entityevent.ErrUnavailable, the file and the remedy to an error of SQLite that says that
-// the store cannot do its work. Any other error it returns as it is.
+// UnavailableError is why the store cannot do its work: errors.As finds it in every error of the store that
+// wraps entityevent.ErrUnavailable.
+type UnavailableError struct {
+	Path    string // of the store's file
+	Remedy  string // what people can do
+	Damaged bool   // what the file holds is wrong: it does not heal by itself
+	Err     error
+}
+
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("%v: %s: %s (%v)", entityevent.ErrUnavailable, e.Path, e.Remedy, e.Err)
+}
+
+// Unwrap returns entityevent.ErrUnavailable and what SQLite said.
+func (e *UnavailableError) Unwrap() []error { return []error{entityevent.ErrUnavailable, e.Err} }
+
+// unavailable makes an UnavailableError of an error of SQLite that says that the store cannot do its work.
+// Any other error it returns as it is.
 func unavailable(path string, err error) error {
 	var e sqlite3.Error
 	if err == nil || errors.Is(err, entityevent.ErrUnavailable) || !errors.As(err, &e) {
 		return err
 	}
 	if r := remedy(e); r != "" {
-		return fmt.Errorf("%w: %s: %s (%w)", entityevent.ErrUnavailable, path, r, err)
+		return &UnavailableError{Path: path, Remedy: r, Damaged: r == damaged, Err: err}
 	}
 	return err
+}
+
+// tell lets listen hear of the errors that say that the store cannot do its work.
+func tell(listen func(*UnavailableError)) func(error) {
+	return func(err error) {
+		var u *UnavailableError
+		if listen != nil && errors.As(err, &u) {
+			listen(u)
+		}
+	}
 }
