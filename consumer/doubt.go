@@ -3,6 +3,8 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
@@ -74,8 +76,8 @@ func (r *round) have(ctx context.Context, tasks []*task) (map[entityevent.Ref]en
 		keys[t.Resource] = append(keys[t.Resource], t.Key)
 	}
 	have := make(map[entityevent.Ref]entityevent.Record, len(tasks))
-	for resource, keys := range keys {
-		for record, err := range r.Store.Read(ctx, r.view(), entityevent.Query{Resource: resource, Keys: keys}) {
+	for _, resource := range slices.Sorted(maps.Keys(keys)) { // in one order, for a simulation to repeat
+		for record, err := range r.Store.Read(ctx, r.view(), entityevent.Query{Resource: resource, Keys: keys[resource]}) {
 			if err != nil {
 				return nil, fmt.Errorf("read %s: %w", resource, err)
 			}

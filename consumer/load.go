@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -174,7 +175,7 @@ func (f *Feed) unloaded(ctx context.Context, pass int64) ([]string, error) {
 		}
 	}
 	var left []string
-	for resource := range f.wanted {
+	for _, resource := range slices.Sorted(maps.Keys(f.wanted)) { // in one order, for a simulation to repeat
 		c, _, err := f.checkpoint(ctx, resource)
 		if err != nil {
 			return nil, err
