@@ -18,6 +18,9 @@ const gatherFor = time.Second
 
 // events answers GET EntityEvent and EntityEvent(7).
 func (x *exchange) events() error {
+	if err := x.checkCursor(); err != nil {
+		return err
+	}
 	p, o := x.path, x.options
 	for _, field := range o.Select {
 		if !slices.Contains(eventFields, field) {

@@ -37,7 +37,11 @@ type Pusher struct {
 	mu        sync.Mutex
 	woken     bool
 	interrupt context.CancelFunc // ends the wait under way
+	counts    counts
 }
+
+// storeBackoff is ours, not the subscriber's: what can be pushed again is not kept back for long.
+var storeBackoff = retry.Backoff{Min: time.Second, Max: 10 * time.Second}
 
 const (
 	positionDelay = 100 * time.Millisecond // how long a position may stay unwritten
@@ -63,7 +67,7 @@ func (p *Pusher) Run(ctx context.Context) error {
 				r.log.Error("subscription waits for the store", "err", err)
 			}
 			// The only error of a wait is ctx's, which ends the loop.
-			_ = retry.Sleep(ctx, r.Backoff.Delay(failures))
+			_ = retry.Sleep(ctx, storeBackoff.Delay(failures))
 		case failures > 0:
 			r.log.Info("subscription goes on", "attempts", failures)
 			failures = 0
@@ -85,11 +89,10 @@ func (p *Pusher) Wake() {
 // run is a Pusher at work.
 type run struct {
 	*Pusher
-	sub     Subscription // with its defaults
-	view    entityevent.View
-	logName string
-	client  *http.Client
-	log     *slog.Logger
+	sub    Subscription // with its defaults
+	view   entityevent.View
+	client *http.Client
+	log    *slog.Logger
 
 	state   SubscriptionState
 	version int64     // of the state's document; 0: not read yet
@@ -124,7 +127,6 @@ func (p *Pusher) newRun() (*run, error) {
 	setDefault(&r.sub.BatchBytes, 1<<20)
 	setDefault(&r.sub.Timeout, 15*time.Second)
 	r.view = entityevent.View{Feed: r.sub.Feed, Mask: s.Mask}
-	r.logName = string(p.Store.LogID()) + "/" + r.sub.Profile
 	return r, nil
 }
 
@@ -150,11 +152,13 @@ func (r *run) turn(ctx context.Context) error {
 	if b.events == 0 {
 		return r.idle(ctx, b)
 	}
+	r.skipIdle(time.Now())
 	ahead := r.readAhead(ctx, b)
 	got := r.post(ctx, b)
 	r.ahead = <-ahead
 	if ctx.Err() == nil || got.status != 0 { // else nobody knows whether it arrived: it comes again
 		r.settle(b, got)
+		r.checkCursor(ctx, b, got)
 	}
 	return r.writeIfDue(ctx)
 }
@@ -174,11 +178,12 @@ func (r *run) refresh(ctx context.Context) error {
 	if r.state, err = parseState(doc); err != nil {
 		return err
 	}
+	r.state.rebase(time.Now())
 	r.version, r.moved, r.urgent = doc.Version, time.Time{}, false
 	if r.state.Endpoint != r.sub.endpoint() {
 		r.log.Info("subscription has another callback or token: trying it", "seq", r.state.Cursor)
 		r.state.resume()
-		r.state.Endpoint, r.state.BatchLimit = r.sub.endpoint(), 0
+		r.state.Endpoint = r.sub.endpoint()
 		return r.write(ctx)
 	}
 	return nil
@@ -204,7 +209,7 @@ func (r *run) mustWait() time.Duration {
 	if r.state.Status != Active {
 		return lookAgain
 	}
-	return min(time.Until(r.state.HaltedUntil), lookAgain)
+	return min(r.state.wait(time.Now()), lookAgain)
 }
 
 // idle waits for the event after b, which holds none; a position that is not written yet is written

@@ -2,6 +2,7 @@ package producer
 
 import (
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/resosync/resosync/entityevent/retry"
@@ -52,6 +53,7 @@ func judge(status int) verdict {
 func (r *run) settle(b batch, got answer) {
 	s, now := &r.state, time.Now()
 	v := judge(got.status)
+	r.count(v, b)
 	if v == advance {
 		r.succeed(b, now)
 		return
@@ -74,7 +76,7 @@ func (r *run) settle(b batch, got answer) {
 		r.suspend("the subscriber says that its callback is gone for good: " + got.problem)
 		return
 	case halt:
-		wait, ok := retry.After(got.retryAfter, now)
+		wait, ok := got.wait(now)
 		if !ok || wait < time.Second {
 			wait = max(wait, r.Backoff.Delay(s.Attempts)) // no wait at all would be a storm
 		}
@@ -82,19 +84,19 @@ func (r *run) settle(b batch, got answer) {
 			r.suspend(fmt.Sprintf("the subscriber asks to wait until %s: %s", now.Add(wait).UTC().Format(time.RFC3339), got.problem))
 			return
 		}
-		s.HaltedUntil = until(now, wait)
+		s.halt(now, wait)
 		return
 	case refused:
 		if s.Refusals++; s.Refusals > refusals {
 			r.suspend("the subscriber refuses the token: " + got.problem)
 			return
 		}
-		s.HaltedUntil = until(now, refusalWait)
+		s.halt(now, refusalWait)
 	case advance, backOff:
-		s.HaltedUntil = until(now, r.Backoff.Delay(s.Attempts))
+		s.halt(now, r.Backoff.Delay(s.Attempts))
 	}
 	if s.FailingSince.IsZero() {
-		s.FailingSince = now.UTC()
+		s.FailingSince = now
 	}
 	if failing := now.Sub(s.FailingSince); failing >= r.suspendAfter() {
 		r.suspend(fmt.Sprintf("not one push was taken for %s: %s", failing.Round(time.Minute), got.problem))
@@ -118,9 +120,30 @@ func (r *run) succeed(b batch, now time.Time) {
 	}
 }
 
+// wait reads Retry-After. A date is one of the subscriber's clock, which may be another than ours: beside
+// its Date it says how long, and the shorter of the two readings lets neither clock make the wait longer.
+func (a answer) wait(now time.Time) (time.Duration, bool) {
+	wait, ok := retry.After(a.retryAfter, now)
+	if sent, err := http.ParseTime(a.date); ok && err == nil {
+		there, _ := retry.After(a.retryAfter, sent)
+		wait = min(wait, there)
+	}
+	return wait, ok
+}
+
+// skipIdle leaves out of a failure the time in which nothing was tried: the agent did not run, or its store
+// could not be read.
+func (r *run) skipIdle(now time.Time) {
+	s := &r.state
+	if idle := now.Sub(s.HaltedUntil); idle > 0 && !s.FailingSince.IsZero() && !s.HaltedUntil.IsZero() {
+		s.FailingSince, s.HaltedUntil = s.FailingSince.Add(idle), now
+	}
+}
+
 func (r *run) suspend(reason string) {
-	r.state.Status, r.state.Reason, r.state.HaltedUntil = Suspended, reason, time.Time{}
-	r.log.Error("subscription is suspended: its position is kept until it is resumed", "seq", r.state.Cursor, "err", reason)
+	s := &r.state
+	s.Status, s.Reason, s.HaltedUntil = Suspended, fmt.Sprintf("%s; when that is mended, run: resosync resume %s", reason, r.sub.Name), time.Time{}
+	r.log.Error("subscription is suspended: its position is kept until it is resumed", "seq", s.Cursor, "err", s.Reason)
 }
 
 func (r *run) suspendAfter() time.Duration {
@@ -128,8 +151,4 @@ func (r *run) suspendAfter() time.Duration {
 		return r.SuspendAfter
 	}
 	return 24 * time.Hour
-}
-
-func until(now time.Time, wait time.Duration) time.Time {
-	return now.Add(wait).UTC().Round(0) // as it is read back: without the monotonic clock
 }

@@ -19,6 +19,8 @@ import (
 type answer struct {
 	status     int    // 0: there was none
 	retryAfter string // the Retry-After header
+	date       string // the Date header
+	cursor     string // the EntityEvent-Cursor header
 	problem    string // what went wrong, for people; without secrets
 }
 
@@ -44,7 +46,8 @@ func (r *run) post(ctx context.Context, b batch) answer {
 		h.Set("EntityEventSource", r.sub.Label)
 		h.Set("ConsumerLabel", r.sub.Label)
 	}
-	h.Set("EntityEvent-Log", r.logName)
+	// The log may have been named anew since the batch was read: what it held then stands in the new one too.
+	h.Set("EntityEvent-Log", string(r.Store.LogID())+"/"+r.sub.Profile)
 	h.Set("EntityEvent-After", r.state.Acknowledged.String())
 	h.Set("EntityEvent-Through", b.through.String())
 
@@ -58,7 +61,8 @@ func (r *run) post(ctx context.Context, b batch) answer {
 		// Read to the end, so that the connection can be used again. A cut answer still has its status.
 		body, _ = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	}
-	got := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
+	h = resp.Header
+	got := answer{status: resp.StatusCode, retryAfter: h.Get("Retry-After"), date: h.Get("Date"), cursor: h.Get(cursorHeader)}
 	if got.status < 200 || got.status > 299 {
 		got.problem = r.withoutSecrets(describe(got.status, body))
 	}
@@ -80,6 +84,9 @@ func failure(ctx context.Context, err error) string {
 // describe returns the status and what a problem document (RFC 9457), or one of OData or OAuth, says.
 func describe(status int, body []byte) string {
 	text := strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
+	if status >= 300 && status < 400 {
+		return text + ": redirects are not followed; correct the callback's URL"
+	}
 	var problem struct {
 		Title, Detail, Message string
 		Error                  json.RawMessage

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/bearer"
@@ -62,6 +63,10 @@ type Server struct {
 	once    sync.Once
 	drained context.Context // ends with Drain: what every held request looks at
 	drain   context.CancelFunc
+
+	// The requests that an unavailable store failed since the last one that it did not; a full disk fails
+	// the writes alone.
+	readsFailed, writesFailed atomic.Int64
 }
 
 // Drain answers the requests that are held for news now, and holds none from then on. It does not wait
@@ -83,7 +88,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	version, err := negotiate(r.Header)
 	w.Header().Set("OData-Version", version)
 	if err == nil {
-		err = s.serve(w, r)
+		if err = s.serve(w, r); err == nil {
+			s.recovered(r)
+		}
 	}
 	if err != nil {
 		s.refuse(w, r, err)
@@ -245,11 +252,30 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler) // the client is gone
 	default:
-		s.logger().Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		if !errors.Is(err, entityevent.ErrUnavailable) || s.failed(r).Add(1) == 1 {
+			s.logger().Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		}
 		w.Header().Set("Retry-After", "5")
+		w.Header().Del("Preference-Applied")
 		err = &odata.Error{Status: http.StatusServiceUnavailable, Message: "The store cannot answer now. Try again."}
 	}
 	odata.WriteError(w, err)
+}
+
+// failed counts the failures of requests like r.
+func (s *Server) failed(r *http.Request) *atomic.Int64 {
+	if writes(r.Method) {
+		return &s.writesFailed
+	}
+	return &s.readsFailed
+}
+
+// recovered says that the store does again what it did not do before r.
+func (s *Server) recovered(r *http.Request) {
+	if failed := s.failed(r); failed.Load() > 0 {
+		n := failed.Swap(0)
+		s.logger().Info("the store answers requests again", "method", r.Method, "attempts", n)
+	}
 }
 
 // abort ends an answer that has begun and cannot be completed.

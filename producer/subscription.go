@@ -52,7 +52,7 @@ const SubscriptionKind = "subscription"
 type SubscriptionState struct {
 	Name   string             `json:"name"`
 	Status SubscriptionStatus `json:"status"`
-	Reason string             `json:"reason,omitempty"` // why it is suspended, for people
+	Reason string             `json:"reason,omitempty"` // why it is suspended and how to resume it, for people
 
 	// Cursor: every event up to it was acknowledged or is invisible to the subscription.
 	Cursor entityevent.Sequence `json:"cursor"`
@@ -61,7 +61,8 @@ type SubscriptionState struct {
 	Acknowledged entityevent.Sequence `json:"acknowledged"`
 
 	HaltedUntil  time.Time `json:"halted_until,omitzero"`  // nothing is pushed before
-	FailingSince time.Time `json:"failing_since,omitzero"` // the first failure since the last success
+	HaltedAt     time.Time `json:"halted_at,omitzero"`     // when that was said: a wait counts only from then on
+	FailingSince time.Time `json:"failing_since,omitzero"` // the first failure since the last success, later by what was not tried
 	Attempts     int       `json:"attempts,omitempty"`     // pushes since the last success
 	Refusals     int       `json:"refusals,omitempty"`     // of them answered 401 or 403
 	LastError    string    `json:"last_error,omitempty"`   // of the last push that was not acknowledged
@@ -72,14 +73,37 @@ type SubscriptionState struct {
 
 // resume makes the subscription active and forgets what went wrong.
 func (s *SubscriptionState) resume() {
-	s.Status, s.Reason = Active, ""
+	s.Status, s.Reason, s.BatchLimit = Active, "", 0
 	s.settled()
 }
 
 // settled forgets what went wrong.
 func (s *SubscriptionState) settled() {
-	s.HaltedUntil, s.FailingSince = time.Time{}, time.Time{}
+	s.HaltedUntil, s.HaltedAt, s.FailingSince = time.Time{}, time.Time{}, time.Time{}
 	s.Attempts, s.Refusals, s.LastError = 0, 0, ""
+}
+
+// halt begins a wait.
+func (s *SubscriptionState) halt(now time.Time, wait time.Duration) {
+	s.HaltedAt, s.HaltedUntil = now, now.Add(wait)
+}
+
+// wait returns how much of the wait is left, negative once it is over. As long as this process began it
+// the monotonic clock counts it too, and the shorter of the two is right: the other one was set, or stood
+// still while the machine slept.
+func (s *SubscriptionState) wait(now time.Time) time.Duration {
+	return min(s.HaltedUntil.Sub(now), s.HaltedUntil.Round(0).Sub(now))
+}
+
+// rebase takes over a state that was stored before. If the clock was set back since, nothing in it may lie
+// ahead: its wait is over, for nobody knows how much of it is left, and it has failed for as long as before.
+func (s *SubscriptionState) rebase(now time.Time) {
+	if skew := s.HaltedAt.Sub(now); skew > 0 {
+		s.HaltedAt, s.HaltedUntil = now, now
+		if !s.FailingSince.IsZero() {
+			s.FailingSince = s.FailingSince.Add(-skew)
+		}
+	}
 }
 
 // Subscriptions returns the state of every subscription that ever ran, in order of their names.
@@ -130,6 +154,9 @@ func parseState(doc entityevent.Doc) (SubscriptionState, error) {
 
 // writeState stores s if its document still has this version, and returns the new one.
 func writeState(ctx context.Context, store Store, s SubscriptionState, version int64) (int64, error) {
+	for _, at := range []*time.Time{&s.HaltedUntil, &s.HaltedAt, &s.FailingSince} {
+		*at = at.UTC() // in the copy alone: it would lose the monotonic clock
+	}
 	body, err := json.Marshal(s)
 	if err == nil {
 		doc := entityevent.Doc{Kind: SubscriptionKind, ID: s.Name, Version: version, Body: body}
