@@ -93,15 +93,22 @@ func (f *Feed) applyRound(ctx context.Context, limit int) (settled int, err erro
 		return 0, err
 	}
 	due, err := f.Store.Aside(ctx, f.Name, start, retryAside)
-	if err != nil || len(items)+len(due) == 0 {
+	if err != nil {
 		return 0, err
+	}
+	if len(items)+len(due) == 0 {
+		f.state.emptied(start)
+		return 0, nil
 	}
 	r := &round{fetcher: fetcher{Feed: f}, begun: begun, lagging: position.Log == "", full: len(items) == limit, stuck: len(items) == takeMost}
 	defer r.close()
 	tasks := r.plan(items, due)
-	if err = r.run(ctx, tasks); errors.Is(err, errOvertaken) {
+	switch err = r.run(ctx, tasks); {
+	case errors.Is(err, errOvertaken):
 		wake(f.apply) // what is still pending is asked for again
 		err = nil
+	case err == nil && !r.full:
+		f.state.emptied(start)
 	}
 	f.state.rate(len(items), time.Since(start))
 	return r.settled, err

@@ -25,6 +25,7 @@ type Status struct {
 	Level   time.Time `json:"level,omitzero"`   // the producer last had nothing new, in this run
 	Whole   time.Time `json:"whole,omitzero"`   // last seen not to be behind, in this run
 	Moved   time.Time `json:"moved,omitzero"`   // events last were applied, or none waited, in this run
+	Applied time.Time `json:"applied,omitzero"` // what had been received by then was applied or set aside, in this run
 	Halted  time.Time `json:"halted,omitzero"`  // until then the producer wants no requests
 
 	Polling     Trouble   `json:"polling,omitzero"`
@@ -107,6 +108,13 @@ func (s *state) applied(l *slog.Logger, settled int, err error) int {
 		s.now.Moved = time.Now()
 	}
 	return s.now.Applying.note(l, "apply", err)
+}
+
+// emptied notes that everything received by then was taken out of the inbox.
+func (s *state) emptied(then time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.Applied = then
 }
 
 // polled notes the end of a poll and returns how many failed in a row.
