@@ -110,7 +110,13 @@ func (f *Feed) applyRound(ctx context.Context, limit int) (settled int, err erro
 	case err == nil && !r.full:
 		f.state.emptied(start)
 	}
-	f.state.rate(len(items), time.Since(start))
+	f.stats.settled.Add(int64(r.settled))
+	if done := len(items); done > 0 {
+		if err != nil {
+			done = min(done, r.settled)
+		}
+		f.state.rate(done, time.Since(start))
+	}
 	return r.settled, err
 }
 

@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
-	"golang.org/x/time/rate"
-
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/retry"
 )
@@ -53,17 +51,25 @@ func refused(err error, statuses ...int) bool {
 	return false
 }
 
-// client asks one producer. Its requests are GETs and nothing else.
+// client asks one producer, on one errand. Its requests are GETs and nothing else.
 type client struct {
-	root string // of the service, without a slash at its end
-	http *retryablehttp.Client
-	pace *pace
+	root   string // of the service, without a slash at its end
+	http   [errands]*retryablehttp.Client
+	pace   *pace
+	errand errand
+	cursor string // where the feed stands, as EntityEvent-Cursor says it; empty: not told
+}
+
+// as returns the client that asks on another errand.
+func (c client) as(e errand) *client {
+	c.errand = e
+	return &c
 }
 
 // again is the wait before a request is repeated.
 var again = retry.Backoff{Min: 200 * time.Millisecond, Max: 5 * time.Second}
 
-func newClient(root *url.URL, token string, perSecond float64, given *http.Client) *client {
+func newClient(root *url.URL, token string, p *pace, given *http.Client) *client {
 	next := http.RoundTripper(nil)
 	if given != nil {
 		next = given.Transport
@@ -71,18 +77,21 @@ func newClient(root *url.URL, token string, perSecond float64, given *http.Clien
 	if next == nil {
 		next = newTransport()
 	}
-	c := &client{root: root.String(), pace: &pace{limiter: rate.NewLimiter(rate.Limit(perSecond), 1)}}
-	c.http = &retryablehttp.Client{
-		HTTPClient:   &http.Client{Transport: &exchange{next: next, origin: origin(root), token: token, pace: c.pace}},
-		RetryMax:     3,
-		CheckRetry:   checkRetry,
-		ErrorHandler: retryablehttp.PassthroughErrorHandler,
-		Backoff: func(_, _ time.Duration, attempt int, resp *http.Response) time.Duration {
-			if resp != nil && halts(resp.StatusCode) {
-				return 0 // the pace waits
-			}
-			return again.Delay(attempt + 1)
-		},
+	c := &client{root: root.String(), pace: p}
+	for e := range errands {
+		c.http[e] = &retryablehttp.Client{
+			HTTPClient:   &http.Client{Transport: &exchange{next: next, origin: origin(root), token: token, pace: p, errand: e}},
+			RetryMax:     3,
+			CheckRetry:   checkRetry,
+			ErrorHandler: retryablehttp.PassthroughErrorHandler,
+			Backoff: func(_, _ time.Duration, attempt int, resp *http.Response) time.Duration {
+				p.stats.retries.Add(1)
+				if resp != nil && halts(resp.StatusCode) {
+					return 0 // the pace waits
+				}
+				return again.Delay(attempt + 1)
+			},
+		}
 	}
 	return c
 }
@@ -155,7 +164,7 @@ func (c *client) get(ctx context.Context, target, accept string, prefer ...strin
 	if len(prefer) > 0 {
 		req.Header.Set("Prefer", strings.Join(prefer, ", "))
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.http[c.errand].Do(req)
 	if err != nil {
 		if resp != nil {
 			resp.Body.Close()

@@ -139,7 +139,7 @@ func (f *Feed) events(ctx context.Context, query string, after entityevent.Seque
 
 func (f *Feed) eventPage(ctx context.Context, target string, prefer ...string) (eventPage, error) {
 	p := eventPage{asked: time.Now()}
-	a, err := f.client.get(ctx, target, asJSON, prefer...)
+	a, err := f.client.as(forPoll).get(ctx, target, asJSON, prefer...)
 	if err != nil {
 		return p, err
 	}

@@ -34,13 +34,14 @@ type exchange struct {
 	origin string
 	token  string
 	pace   *pace
+	errand errand
 }
 
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	if origin(req.URL) != x.origin {
 		return nil, errOrigin
 	}
-	if err := x.pace.wait(req.Context()); err != nil {
+	if err := x.pace.wait(req.Context(), x.errand); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
@@ -56,7 +57,9 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, causeOf(ctx, err)
 	}
 	defer resp.Body.Close()
-	x.pace.saw(resp)
+	if x.pace.saw(resp) {
+		x.pace.note(ctx)
+	}
 	body := buffers.Get().(*bytes.Buffer)
 	body.Reset()
 	if resp.ContentLength > 0 && resp.ContentLength <= maxAnswer {

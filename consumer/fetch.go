@@ -47,6 +47,7 @@ type fetcher struct {
 	alive    bool             // the producer answered something sensible
 	offered  map[string]error // by resource: why its 404s prove nothing; nil if they do
 	fields   string           // appended to queries: "&$select=…". Default: all fields.
+	errand   errand           // Default forInbox.
 }
 
 func (f *fetcher) close() {
@@ -64,7 +65,7 @@ func (f *fetcher) get(ctx context.Context, target string) (*answer, error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, errSlow)
 		defer cancel()
 	}
-	a, err := f.client.get(ctx, target, asJSON, fmt.Sprintf("odata.maxpagesize=%d", f.PageSize))
+	a, err := f.client.as(f.errand).get(ctx, target, asJSON, fmt.Sprintf("odata.maxpagesize=%d", f.PageSize))
 	if err == nil {
 		f.answers, f.alive = append(f.answers, a), true
 	}

@@ -164,6 +164,7 @@ func (f *Feed) receive(ctx context.Context, page eventPage, asked entityevent.Se
 		d.Clears = p.Marked
 	}
 	p, err := f.Store.Receive(ctx, d)
+	f.stats.polled.Add(int64(p.Stored))
 	if err == nil && p.Stored > 0 {
 		wake(f.apply)
 	}

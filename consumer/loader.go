@@ -155,7 +155,7 @@ func (l *loader) ask(ctx context.Context, target string) *page {
 	}
 	go func() {
 		defer close(p.ready)
-		p.answer, p.err = l.client.get(ctx, target, asJSON, fmt.Sprintf("odata.maxpagesize=%d", l.PageSize))
+		p.answer, p.err = l.client.as(forLoad).get(ctx, target, asJSON, fmt.Sprintf("odata.maxpagesize=%d", l.PageSize))
 	}()
 	return p
 }
@@ -236,6 +236,7 @@ func (l *loader) write(ctx context.Context, p *page, records []entityevent.Chang
 	l.at = at
 	l.doc.Version++
 	l.state.loaded(l.resource, read)
+	l.stats.loaded.Add(int64(read))
 	return nil
 }
 

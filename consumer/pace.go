@@ -2,11 +2,11 @@ package consumer
 
 import (
 	"context"
+	"math"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"github.com/resosync/resosync/entityevent/retry"
 )
@@ -15,54 +15,151 @@ import (
 // even if it said a year.
 const longestHalt = 24 * time.Hour
 
-// pace holds all requests of a feed to what the producer wants: no more than the rate, and none before
-// the time that its 429 or 503 named. Whoever hammers after a 429 loses the token.
+// errand is what a request is for. Where few may be sent, those of an earlier errand go first.
+type errand uint8
+
+const (
+	forInbox     errand = iota // what received events name
+	forPoll                    // the log
+	forLoad                    // records, for a load
+	forReconcile               // keys and timestamps
+	errands                    // how many errands there are
+)
+
+// pace holds all requests of a feed to what the producer wants: none before the time that its 429 or 503
+// named, no more than the rate, and no more than the budget. Whoever hammers after a 429 loses the token.
 type pace struct {
-	limiter *rate.Limiter
+	interval time.Duration // between two requests, unless free
+	budget   *budget
+	stats    *stats
 
 	mu       sync.Mutex
 	free     bool      // the producer sends a log id: no rate of ours
 	until    time.Time // nothing before
 	refusals int       // in a row
+	slot     time.Time // when the rate allows the next request
+	queue    []*turn   // who waits, in the order in which they go
+	changed  chan struct{}
 }
+
+// turn is one request that waits to be sent.
+type turn struct{ errand errand }
 
 // pardon is the wait after a 429 or 503 that names none.
 var pardon = retry.Backoff{Min: 2 * time.Second, Max: 15 * time.Minute}
 
-// wait blocks until a request may be sent.
-func (p *pace) wait(ctx context.Context) error {
+func newPace(perSecond float64, b *budget, s *stats) *pace {
+	return &pace{interval: time.Duration(float64(time.Second) / perSecond), budget: b, stats: s, changed: make(chan struct{})}
+}
+
+// wait blocks until a request may be sent. Of those that wait the first of the earliest errand goes; it
+// never waits for one that was there before it on a later errand.
+func (p *pace) wait(ctx context.Context, e errand) error {
+	if err := p.open(ctx); err != nil {
+		return err
+	}
+	t := p.join(e)
+	defer p.leave(t)
 	for {
-		p.mu.Lock()
-		free, halt := p.free, time.Until(p.until)
-		p.mu.Unlock()
-		if halt <= 0 {
-			if free {
-				return context.Cause(ctx)
+		delay, reserve, changed := p.next(t)
+		switch {
+		case reserve:
+			if err := p.reserve(ctx); err != nil {
+				return err
 			}
-			return p.limiter.Wait(ctx)
-		}
-		if err := retry.Sleep(ctx, halt); err != nil {
-			return err
+		case delay <= 0:
+			return context.Cause(ctx)
+		default:
+			if err := await(ctx, delay, changed); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// saw learns from an answer.
-func (p *pace) saw(resp *http.Response) {
+// await blocks until d has passed, changed is closed, or ctx ends; then it returns ctx's cause.
+func await(ctx context.Context, d time.Duration, changed <-chan struct{}) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-changed:
+	case <-ctx.Done():
+	}
+	return context.Cause(ctx)
+}
+
+func (p *pace) join(e errand) *turn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := &turn{e}
+	at := slices.IndexFunc(p.queue, func(q *turn) bool { return q.errand > e })
+	if at < 0 {
+		at = len(p.queue)
+	}
+	p.queue = slices.Insert(p.queue, at, t)
+	return t
+}
+
+func (p *pace) leave(t *turn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queue = slices.DeleteFunc(p.queue, func(q *turn) bool { return q == t })
+	p.wakeAll()
+}
+
+// wakeAll lets everybody who waits look again. The caller holds mu.
+func (p *pace) wakeAll() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// next says how long t has to wait, at least until changed is closed. When that is no time it counts the
+// request as sent; or the budget has to be written down first.
+func (p *pace) next(t *turn) (delay time.Duration, reserve bool, changed <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.queue[0] != t {
+		return math.MaxInt64, false, p.changed
+	}
+	now := time.Now()
+	delay = max(p.until.Sub(now), p.budget.delay(now, t.errand, p.free))
+	// What refused lately is not taken by storm, whoever it is.
+	if !p.free || p.refusals > 0 {
+		delay = max(delay, p.slot.Sub(now))
+	}
+	if delay > 0 {
+		return delay, false, p.changed
+	}
+	if !p.budget.take(p.free) {
+		return 0, true, nil
+	}
+	p.slot = now.Add(p.interval)
+	p.stats.requests.Add(1)
+	return 0, false, nil
+}
+
+// saw learns from an answer. It says whether that has to be written down.
+func (p *pace) saw(resp *http.Response) (note bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !halts(resp.StatusCode) {
+		note = p.refusals > 0
 		p.refusals = 0
-		return
+		return note
 	}
+	p.stats.halts.Add(1)
 	p.refusals++
-	halt, told := retry.After(resp.Header.Get("Retry-After"), time.Now())
+	now := time.Now()
+	halt, told := retry.After(resp.Header.Get("Retry-After"), now)
 	if !told {
 		halt = pardon.Delay(p.refusals)
 	}
-	if until := time.Now().Add(min(halt, longestHalt)); until.After(p.until) {
+	if until := now.Add(min(halt, longestHalt)); until.After(p.until) {
 		p.until = until
 	}
+	p.wakeAll()
+	return true
 }
 
 func halts(status int) bool {
@@ -73,15 +170,28 @@ func halts(status int) bool {
 func (p *pace) named(named bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.free = named
+	if p.free != named {
+		p.free = named
+		p.wakeAll()
+	}
 }
 
-// halted returns until when the producer wants no requests; zero if it takes them.
+// isNamed says whether the producer sends a log id, as far as is known.
+func (p *pace) isNamed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.free
+}
+
+// halted returns until when no requests are sent, because the producer wants none or the budget is spent;
+// zero if they are.
 func (p *pace) halted() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if time.Until(p.until) <= 0 {
+	now := time.Now()
+	d := max(p.until.Sub(now), p.budget.delay(now, forInbox, p.free))
+	if d <= 0 {
 		return time.Time{}
 	}
-	return p.until
+	return now.Add(d)
 }

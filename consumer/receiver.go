@@ -97,6 +97,7 @@ func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) (entityeven
 	case err != nil:
 		return none, err
 	}
+	feed.stats.pushed.Add(int64(position.Stored))
 	if position.Stored > 0 {
 		wake(feed.apply)
 	}

@@ -140,9 +140,9 @@ func (t *Trouble) note(l *slog.Logger, what string, err error) int {
 	return t.Failures
 }
 
-// rate keeps a moving average of how fast the inbox is emptied.
+// rate keeps a moving average of how fast the inbox is emptied. A round that settled nothing counts too.
 func (s *state) rate(items int, took time.Duration) {
-	if items == 0 || took <= 0 {
+	if took <= 0 {
 		return
 	}
 	s.mu.Lock()

@@ -46,7 +46,7 @@ func (l *loader) sweep(ctx context.Context) error {
 
 // missing returns the tasks whose records the producer does not list.
 func (l *loader) missing(ctx context.Context, tasks []*task) ([]*task, error) {
-	f := &fetcher{Feed: l.Feed, fields: "&$select=" + odata.EscapeQuery(l.key.Name)}
+	f := &fetcher{Feed: l.Feed, errand: forLoad, fields: "&$select=" + odata.EscapeQuery(l.key.Name)}
 	defer f.close()
 	var missing []*task
 	for len(tasks) > 0 {
