@@ -120,7 +120,7 @@ func waitFor(t *testing.T, url string) {
 // agent runs an agent beside the shell's commands.
 func (s *shell) agent(address string) *process {
 	s.t.Helper()
-	p := &process{dir: s.dir, address: address, env: os.Environ(), output: new(bytes.Buffer)}
+	p := &process{dir: s.dir, address: address, env: os.Environ(), output: new(output)}
 	p.start(s.t)
 	s.t.Cleanup(func() { p.kill(s.t) })
 	return p

@@ -36,10 +36,29 @@ var binary = sync.OnceValues(func() (string, error) {
 // process is one agent as a process of its own, in a folder of its own.
 type process struct {
 	dir, address string
+	path         func() (string, error) // of the program; nil: binary
 	env          []string
 	mu           sync.Mutex
 	cmd          *exec.Cmd
-	output       *bytes.Buffer
+	output       *output
+}
+
+// output is what a process printed so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // newProcess writes the configuration; start runs it.
@@ -51,19 +70,29 @@ func newProcess(t *testing.T, dir, address, config string) *process {
 	if err := os.WriteFile(filepath.Join(dir, "resosync.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{dir: dir, address: address, env: os.Environ(), output: new(bytes.Buffer)}
+	p := &process{dir: dir, address: address, env: os.Environ(), output: new(output)}
 	t.Cleanup(func() { p.kill(t) })
 	return p
+}
+
+// program is what the process runs.
+func (p *process) program(t *testing.T) string {
+	t.Helper()
+	build := binary
+	if p.path != nil {
+		build = p.path
+	}
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // command runs one command in the process's folder and returns what it printed.
 func (p *process) command(t *testing.T, args ...string) string {
 	t.Helper()
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(p.program(t), args...)
 	cmd.Dir, cmd.Env = p.dir, p.env
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -77,15 +106,11 @@ func (p *process) command(t *testing.T, args ...string) string {
 // start runs the agent and waits until it answers.
 func (p *process) start(t *testing.T) {
 	t.Helper()
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(path, "run")
+	cmd := exec.Command(p.program(t), "run")
 	cmd.Dir, cmd.Env = p.dir, p.env
 	p.mu.Lock()
 	cmd.Stdout, cmd.Stderr = p.output, p.output
-	err = cmd.Start()
+	err := cmd.Start()
 	p.cmd = cmd
 	p.mu.Unlock()
 	if err != nil {
@@ -121,10 +146,8 @@ func (p *process) kill(t *testing.T) {
 
 // tail is the end of what the process logged.
 func (p *process) tail() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	text := p.output.Bytes()
-	return string(text[max(0, len(text)-4000):])
+	text := p.output.String()
+	return text[max(0, len(text)-4000):]
 }
 
 // sql opens the process's store beside it.
@@ -144,6 +167,16 @@ func (p *process) records(t *testing.T, feed string) map[string]string {
 	p.sql(t, func(db *sql.DB) {
 		scan(t, db, `SELECT resource || '/' || key, body FROM records WHERE feed = '`+feed+`' AND body IS NOT NULL`,
 			func(ref, body string) { found[ref] = mustHash([]byte(body)) })
+	})
+	return found
+}
+
+// has says whether a record of the replica is there.
+func (p *process) has(t *testing.T, key string) (found bool) {
+	p.sql(t, func(db *sql.DB) {
+		if err := db.QueryRow(`SELECT EXISTS (SELECT 1 FROM records WHERE feed = 'mls' AND key = ? AND body IS NOT NULL)`, key).Scan(&found); err != nil {
+			t.Fatal(err)
+		}
 	})
 	return found
 }
