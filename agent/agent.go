@@ -32,22 +32,31 @@ type agent struct {
 	gate          gate
 	schemas       map[string]*producer.Schema // by feed
 	feeds         []*consumer.Feed
+	limits        map[string]limit // by feed
 	subscriptions []producer.Subscription
+	pushers       map[string]*producer.Pusher // by subscription; none run for a command
+	probe         probe
+	lookout       lookout
+	metrics       *metrics
 	teardown      teardown
 }
 
 // open wires an agent on a data folder that this process holds. Close it before the folder.
 func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logger) (a *agent, err error) {
-	a = &agent{config: c, logger: logger, opened: time.Now(), schemas: map[string]*producer.Schema{}}
+	a = &agent{config: c, logger: logger, opened: time.Now(), schemas: map[string]*producer.Schema{}, limits: limits(c), metrics: newMetrics()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	if a.store, err = sqlite.Open(ctx, held.file(storeFile), sqlite.Options{Logger: logger}); err != nil {
+	if a.store, err = sqlite.Open(ctx, held.file(storeFile), sqlite.Options{Logger: logger, Observe: a.metrics.committed,
+		Unavailable: func(e *sqlite.UnavailableError) { a.probe.heard(e) }}); err != nil {
 		return nil, err
 	}
 	a.teardown.add("close store", a.store.Close)
+	a.probe.store, a.lookout.vitals = a.store, a.vitals
+	a.teardown.add("end looks", a.lookout.Close)
+	a.metrics.registry.MustRegister(collector{a})
 
 	key, err := bearer.LoadKey(held.file(keyFile))
 	if err != nil {
@@ -165,7 +174,19 @@ func feeds(c *config.Config, store *sqlite.Store, logger *slog.Logger) []*consum
 	var all []*consumer.Feed
 	for _, f := range c.Consumer.Feeds {
 		all = append(all, &consumer.Feed{Name: f.Name, URL: f.URL, Token: string(f.Token), Resources: f.Resources, Label: f.Push.Label,
-			LongPoll: f.LongPoll, Poll: f.Poll, Rate: float64(f.Limits.Rate), PageSize: f.Page, KeyBatch: f.KeyBatch, Store: store, Logger: logger})
+			LongPoll: f.LongPoll, Poll: f.Poll, ReconcileAt: f.Reconcile, Rate: float64(f.Limits.Rate), Hourly: f.Limits.Hourly, Daily: f.Limits.Daily,
+			PageSize: f.Page, KeyBatch: f.KeyBatch, Store: store, Logger: logger})
+	}
+	return all
+}
+
+// limits says when each feed is stale.
+func limits(c *config.Config) map[string]limit {
+	all := map[string]limit{}
+	if c.Consumer != nil {
+		for _, f := range c.Consumer.Feeds {
+			all[f.Name] = limit{poll: f.Poll, after: f.StaleAfter}
+		}
 	}
 	return all
 }
@@ -181,7 +202,7 @@ func (a *agent) feed(name string) *consumer.Feed {
 
 // routes builds the agent's HTTP interface. Requests that wait end with closing.
 func (a *agent) routes(closing context.Context, root string) *routes {
-	h := &routes{feeds: map[string]http.Handler{}, ready: a.unready, closing: closing}
+	h := &routes{feeds: map[string]http.Handler{}, unready: a.unready, metrics: a.metrics.handler(a.gate, a.logger), closing: closing}
 	for feed, schema := range a.schemas {
 		prefix := feedPath(a.config, feed)
 		server := &producer.Server{Store: a.store, Feed: feed, Root: root + prefix, Prefix: prefix, Schema: schema, Gate: a.gate,

@@ -115,6 +115,9 @@ func (p *program) checkStore(ctx context.Context, c *config.Config) finding {
 	}
 	var now status
 	err = s.call(ctx, http.MethodGet, "/admin/status", nil, &now)
+	if err == nil && now.Error != "" {
+		err = errors.New(now.Error)
+	}
 	if err == nil && !s.remote {
 		err = canListen(ctx, c.Listen)
 	}

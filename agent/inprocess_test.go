@@ -123,8 +123,11 @@ func TestStaleAfterThreePolls(t *testing.T) {
 		"*/5 * * * *": 15 * time.Minute,
 		"0 * * * *":   2*time.Hour + 59*time.Minute + 30*time.Second,
 	} {
-		if got := stale(poll, at).Sub(at); got != want {
+		if got := (limit{poll: poll}).stale(at).Sub(at); got != want {
 			t.Errorf("poll %q: stale after %v, want %v", poll, got, want)
 		}
+	}
+	if got := (limit{poll: "0 * * * *", after: time.Minute}).stale(at).Sub(at); got != time.Minute {
+		t.Errorf("stale after %v, want what the configuration says", got)
 	}
 }

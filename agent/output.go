@@ -69,6 +69,14 @@ func plural(n int64, word string) string {
 	return count(n) + " " + word + "s"
 }
 
+// pluralAre is "1 record is", "2 records are".
+func pluralAre(n int64, word string) string {
+	if n == 1 {
+		return plural(n, word) + " is"
+	}
+	return plural(n, word) + " are"
+}
+
 // age writes a duration for people: 340ms, 12s, 5m, 3h, 2d.
 func age(d time.Duration) string {
 	switch {

@@ -2,98 +2,173 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/robfig/cron/v3"
 
 	"github.com/resosync/resosync/consumer"
-	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/producer"
 )
 
-// staleAfter is how long a feed may stand still, if three polls take no longer.
+// staleAfter is how long a feed may stand still, if its configuration does not say and three polls take no
+// longer.
 const staleAfter = 15 * time.Minute
 
-// storeTimeout is how long the store may take to answer whether the agent is ready.
-const storeTimeout = 5 * time.Second
+// reason is something that keeps the agent from doing its work, and what to do, in words for people. Anyone
+// may read them, so they hold nothing of what a producer or a subscriber said.
+type reason struct {
+	about string // which it is of those that an agent can have: it stays while the text changes
+	text  string
+}
 
-var errStoreTimeout = errors.New("the store did not answer in time")
+// unready says why /readyz is red; nothing if it is green.
+func (a *agent) unready(ctx context.Context) []reason {
+	return a.reasons(a.lookout.look(ctx), time.Now())
+}
 
-// unready says what keeps the agent from doing its work, in words for people; nothing if it does it. Anyone
-// may read them, so they hold nothing of what a producer said.
-func (a *agent) unready(ctx context.Context) []string {
-	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, errStoreTimeout)
-	defer cancel()
-	if _, err := a.store.Events(ctx, entityevent.View{Feed: entityevent.Local, Mask: entityevent.Everyone}, entityevent.EventQuery{Limit: 1}); err != nil {
-		return []string{"the store does not answer"}
+// reasons are what one look says that is wrong. What is wrong here counts at once; what others
+// may be to blame for counts when it has lasted.
+func (a *agent) reasons(v vitals, now time.Time) []reason {
+	reasons := a.probe.reasons(now)
+	if v.err != nil && len(reasons) == 0 {
+		reasons = append(reasons, reason{"store", "the store does not answer: look at the disk of the data folder and at the log"})
 	}
-	var reasons []string
-	for _, f := range a.feeds {
-		s, err := f.Status(ctx)
-		if err != nil {
-			reasons = append(reasons, "feed "+f.Name+": the store does not answer")
-			continue
+	if v.restored != nil {
+		reasons = append(reasons, reason{"restored", "the store was restored from a backup, and others know events that it no longer has: run `resosync log new-id`"})
+	}
+	for _, s := range v.subscriptions {
+		if s.Status == producer.Suspended && !s.Gone {
+			reasons = append(reasons, reason{"subscription " + s.Name, fmt.Sprintf("subscription %s is suspended: `resosync status` says why, `resosync resume %s` lets it go on", s.Name, s.Name)})
 		}
-		reasons = append(reasons, overdue(s, f.Poll, a.opened, time.Now())...)
+	}
+	for _, s := range v.feeds {
+		reasons = append(reasons, broken(s)...)
+		reasons = append(reasons, overdue(s, a.limits[s.Feed], a.opened, now)...)
 	}
 	return reasons
 }
 
+func texts(reasons []reason) []string {
+	var all []string
+	for _, r := range reasons {
+		all = append(all, r.text)
+	}
+	return all
+}
+
+// broken says what stops a feed and does not heal by waiting.
+func broken(s consumer.Status) []reason {
+	var reasons []reason
+	if s.Held > 0 {
+		reasons = append(reasons, reason{"held " + s.Feed, fmt.Sprintf("feed %s: %s held, because too much would go at once: look at them with `resosync aside list %s`; if they are right, release them with `resosync reconcile %s --allow-deletes`",
+			s.Feed, pluralAre(int64(s.Held), "removal"), s.Feed, s.Feed)})
+	}
+	return reasons
+}
+
+// limit says when a feed is stale.
+type limit struct {
+	poll  string        // its schedule
+	after time.Duration // 0: three polls, at least staleAfter
+}
+
 // overdue says what has kept a feed from being exact for too long. What did not happen since the agent
 // was opened counts from then.
-func overdue(s consumer.Status, poll string, opened, now time.Time) []string {
-	var reasons []string
-	add := func(since time.Time, what string) {
+func overdue(s consumer.Status, l limit, opened, now time.Time) []reason {
+	var reasons []reason
+	add := func(what string, since time.Time, text, remedy string) {
 		if since.Before(opened) {
 			since = opened
 		}
-		if now.After(stale(poll, since)) {
-			reasons = append(reasons, fmt.Sprintf("feed %s: %s since %s", s.Feed, what, since.UTC().Format(time.RFC3339)))
+		if now.After(l.stale(since)) {
+			reasons = append(reasons, reason{what + " " + s.Feed, fmt.Sprintf("feed %s: %s since %s: %s", s.Feed, text, since.UTC().Format(time.RFC3339), remedy)})
 		}
 	}
+	const says = "`resosync status` says more"
 	switch {
 	case s.Loaded:
 	case s.Loading != nil:
-		add(opened, "not loaded yet, at "+plural(s.Loading.Records, "record"))
+		add("load", opened, "not loaded yet, at "+plural(s.Loading.Records, "record"), says)
 	default:
-		add(opened, "not loaded yet")
+		add("load", opened, "not loaded yet", says)
 	}
+	const tries = "`resosync check` tries to reach it"
 	if s.Polling.Failures > 0 {
-		add(s.Polling.Since, "polling keeps failing")
+		add("poll", s.Polling.Since, "polling keeps failing", tries)
 	} else {
-		add(s.Contact, "no contact with the producer")
+		add("poll", s.Contact, "no contact with the producer", tries)
 	}
 	if s.Applying.Failures > 0 {
-		add(s.Applying.Since, "applying keeps failing")
+		add("apply", s.Applying.Since, "applying keeps failing", says)
 	}
 	if s.Pending > 0 {
-		add(s.Moved, plural(s.Pending, "event")+" to apply and none applied")
+		add("move", s.Moved, plural(s.Pending, "event")+" to apply and none applied", says)
 	}
 	if s.Behind {
 		last := s.Level
 		if last.Before(s.Whole) {
 			last = s.Whole
 		}
-		add(last, "behind its producer")
+		add("behind", last, "behind its producer", says)
 	}
 	return reasons
 }
 
-// stale is when a feed that stood well then, and did not since, is stale: after three polls, and not
-// before staleAfter.
-func stale(poll string, since time.Time) time.Time {
-	limit := since.Add(staleAfter)
-	schedule, err := cron.ParseStandard(poll)
+// stale is when a feed that stood well then, and did not since, is stale.
+func (l limit) stale(since time.Time) time.Time {
+	if l.after > 0 {
+		return since.Add(l.after)
+	}
+	earliest := since.Add(staleAfter)
+	schedule, err := cron.ParseStandard(l.poll)
 	if err != nil {
-		return limit
+		return earliest
 	}
 	third := since
 	for range 3 {
 		third = schedule.Next(third)
 	}
-	if third.After(limit) {
+	if third.After(earliest) {
 		return third
 	}
-	return limit
+	return earliest
+}
+
+// readyEvery is how often the agent looks whether it is ready when nobody asks, to log it.
+const readyEvery = 10 * time.Second
+
+// watch logs what keeps the agent from being ready, when it begins and when it is over, until ctx ends.
+func (a *agent) watch(ctx context.Context) error {
+	ticks := time.NewTicker(readyEvery)
+	defer ticks.Stop()
+	known := map[string]time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks.C:
+		}
+		logReady(a.logger, known, a.unready(ctx))
+	}
+}
+
+// logReady logs which reasons are new, and which of those known are gone.
+func logReady(logger *slog.Logger, known map[string]time.Time, reasons []reason) {
+	now := time.Now()
+	there := map[string]bool{}
+	for _, r := range reasons {
+		there[r.about] = true
+		if _, old := known[r.about]; !old {
+			known[r.about] = now
+			logger.Error("not ready", "about", r.about, "err", r.text)
+		}
+	}
+	for about, since := range known {
+		if !there[about] {
+			delete(known, about)
+			logger.Info("recovered", "about", about, "after", age(now.Sub(since)))
+		}
+	}
 }

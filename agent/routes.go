@@ -17,7 +17,8 @@ type routes struct {
 	webhooks http.Handler            // pushes to the feeds of the consumer; nil without any
 	targets  []string                // names of these feeds
 	admin    http.Handler
-	ready    func(context.Context) []string // what keeps the agent from being ready
+	metrics  http.Handler
+	unready  func(context.Context) []reason // what keeps the agent from being ready
 
 	servers []*producer.Server // all that serve a feed
 	closing context.Context    // ends when the agent begins to stop, and long work of commands with it
@@ -54,7 +55,7 @@ func (h *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.admin.ServeHTTP(w, r.WithContext(ctx))
 		return
 	}
-	get := map[string]http.HandlerFunc{"": h.links, "/healthz": alive, "/readyz": h.readiness}[strings.TrimRight(path, "/")]
+	get := map[string]http.HandlerFunc{"": h.links, "/healthz": alive, "/readyz": h.readiness, "/metrics": h.metrics.ServeHTTP}[strings.TrimRight(path, "/")]
 	switch {
 	case get == nil:
 		problem(w, http.StatusNotFound, "nothing is served at this path; GET / names what is")
@@ -98,9 +99,12 @@ func alive(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (h *routes) readiness(w http.ResponseWriter, r *http.Request) {
-	if reasons := h.ready(r.Context()); len(reasons) > 0 {
+	if reasons := h.unready(r.Context()); len(reasons) > 0 {
 		w.Header().Set("Retry-After", "60")
-		problem(w, http.StatusServiceUnavailable, strings.Join(reasons, "; "))
+		texts := texts(reasons)
+		answer(w, http.StatusServiceUnavailable, "application/problem+json", map[string]any{"type": "about:blank",
+			"title": http.StatusText(http.StatusServiceUnavailable), "status": http.StatusServiceUnavailable,
+			"detail": strings.Join(texts, "; "), "reasons": texts})
 		return
 	}
 	answer(w, http.StatusOK, "application/json", map[string]string{"status": "ready"})

@@ -62,6 +62,13 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 		return err
 	}
 
+	callbacks := callbackClient(c)
+	end.add("close callbacks", func() error { callbacks.CloseIdleConnections(); return nil })
+	a.pushers = map[string]*producer.Pusher{}
+	for _, s := range a.subscriptions {
+		a.pushers[s.Name] = &producer.Pusher{Store: a.store, Subscription: s, HTTP: callbacks, UserAgent: "resosync/" + versionText(), Logger: logger}
+	}
+
 	group, running := errgroup.WithContext(ctx)
 	routes := a.routes(running, publicURL(c, address))
 	server := &http.Server{
@@ -75,16 +82,16 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 	server.ConnState = fresh.note
 	server.RegisterOnShutdown(routes.drain)
 	server.RegisterOnShutdown(fresh.close)
-	callbacks := callbackClient(c)
-	end.add("close callbacks", func() error { callbacks.CloseIdleConnections(); return nil })
-	for _, s := range a.subscriptions {
-		pusher := &producer.Pusher{Store: a.store, Subscription: s, HTTP: callbacks, UserAgent: "resosync/" + versionText(), Logger: logger}
-		group.Go(named("subscription "+s.Name, func() error { return pusher.Run(running) }))
+	for name, pusher := range a.pushers {
+		group.Go(named("subscription "+name, func() error { return pusher.Run(running) }))
 	}
 	for _, f := range a.feeds {
 		group.Go(named("feed "+f.Name, func() error { return f.Apply(running) }))
 		group.Go(named("feed "+f.Name, func() error { return f.Follow(running) }))
+		group.Go(named("feed "+f.Name, func() error { return f.ReconcileOnSchedule(running) }))
 	}
+	group.Go(func() error { return a.probe.run(running) })
+	group.Go(func() error { return a.watch(running) })
 	group.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve: %w", err)

@@ -24,7 +24,9 @@ type status struct {
 	Records       map[string]map[string]int64 `json:"records"` // by feed and resource
 	Feeds         []consumer.Status           `json:"feeds"`
 	Subscriptions []subscriptionStatus        `json:"subscriptions"`
-	Unready       []string                    `json:"unready,omitempty"` // why /readyz is red
+	Restored      *producer.RestoredState     `json:"restored,omitempty"` // what proves that the store was restored from a backup
+	Unready       []string                    `json:"unready,omitempty"`  // why /readyz is red
+	Error         string                      `json:"error,omitempty"`    // why the rest is not complete
 }
 
 type subscriptionStatus struct {
@@ -38,31 +40,42 @@ type subscriptionStatus struct {
 const lagShown = 10_000
 
 func (a *agent) serveStatus(w http.ResponseWriter, r *http.Request) {
-	s, err := a.status(r.Context())
-	if err != nil {
-		refuse(w, err)
-		return
-	}
-	answer(w, http.StatusOK, "application/json", s)
+	answer(w, http.StatusOK, "application/json", a.status(r.Context()))
 }
 
-func (a *agent) status(ctx context.Context) (status, error) {
+// status says all that it can: of a store that fails, why.
+func (a *agent) status(ctx context.Context) status {
 	s := status{Name: a.config.Name, Version: versionText(), Log: a.store.LogID(), Records: map[string]map[string]int64{},
 		Feeds: []consumer.Status{}, Subscriptions: []subscriptionStatus{}}
+	v := a.vitals(ctx)
+	s.Feeds, s.Subscriptions, s.Restored = append(s.Feeds, v.feeds...), append(s.Subscriptions, v.subscriptions...), v.restored
+	err := v.err
+	if err == nil {
+		err = a.counts(ctx, &s)
+	}
+	if err != nil {
+		s.Error = err.Error()
+	}
+	s.Unready = texts(a.reasons(v, time.Now()))
+	return s
+}
+
+// counts adds what takes more reading than the vitals.
+func (a *agent) counts(ctx context.Context, s *status) error {
 	page, err := a.store.Events(ctx, entityevent.View{Feed: entityevent.Local, Mask: entityevent.Everyone}, entityevent.EventQuery{Order: entityevent.NewestFirst, Limit: 1})
 	if err != nil {
-		return s, err
+		return err
 	}
 	s.Head = page.Head
 	for feed, schema := range a.schemas {
 		resources, err := schema.Resources(ctx)
 		if err != nil {
-			return s, err
+			return err
 		}
 		for _, resource := range resources {
 			n, err := a.store.Count(ctx, entityevent.View{Feed: feed, Mask: entityevent.Everyone}, entityevent.Query{Resource: resource})
 			if err != nil {
-				return s, err
+				return err
 			}
 			if n == 0 {
 				continue
@@ -73,57 +86,81 @@ func (a *agent) status(ctx context.Context) (status, error) {
 			s.Records[feed][resource] = n
 		}
 	}
-	for _, f := range a.feeds {
-		one, err := f.Status(ctx)
-		if err != nil {
-			return s, err
-		}
-		s.Feeds = append(s.Feeds, one)
-		s.Unready = append(s.Unready, overdue(one, f.Poll, a.opened, time.Now())...)
-	}
-	states, err := producer.Subscriptions(ctx, a.store)
-	if err != nil {
-		return s, err
-	}
-	for _, state := range states {
-		one, err := a.subscriptionStatus(ctx, state)
-		if err != nil {
-			return s, err
-		}
-		s.Subscriptions = append(s.Subscriptions, one)
-	}
-	for _, sub := range a.subscriptions {
-		if !slices.ContainsFunc(states, func(state producer.SubscriptionState) bool { return state.Name == sub.Name }) {
-			s.Subscriptions = append(s.Subscriptions, subscriptionStatus{SubscriptionState: producer.SubscriptionState{Name: sub.Name, Status: notBegun}})
+	for i := range s.Subscriptions {
+		if err := a.countLag(ctx, &s.Subscriptions[i]); err != nil {
+			return err
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // notBegun is the status of a subscription that was never run: it will begin at the head of the log.
 const notBegun producer.SubscriptionStatus = "not begun"
 
+// subscriptionStatuses are those of all subscriptions that ever were run, and of those in the configuration.
+func (a *agent) subscriptionStatuses(ctx context.Context) ([]subscriptionStatus, error) {
+	states, err := producer.Subscriptions(ctx, a.store)
+	if err != nil {
+		return nil, err
+	}
+	var all []subscriptionStatus
+	for _, state := range states {
+		one, err := a.subscriptionStatus(ctx, state)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	for _, sub := range a.subscriptions {
+		if !slices.ContainsFunc(states, func(state producer.SubscriptionState) bool { return state.Name == sub.Name }) {
+			all = append(all, subscriptionStatus{SubscriptionState: producer.SubscriptionState{Name: sub.Name, Status: notBegun}})
+		}
+	}
+	return all, nil
+}
+
+// subscriptionStatus looks at the oldest event that waits only, and takes the numbers from it to the head
+// for the rest: gaps make it too many.
 func (a *agent) subscriptionStatus(ctx context.Context, state producer.SubscriptionState) (subscriptionStatus, error) {
 	s := subscriptionStatus{SubscriptionState: state}
-	i := slices.IndexFunc(a.subscriptions, func(s producer.Subscription) bool { return s.Name == state.Name })
-	if s.Gone = i < 0; s.Gone {
+	view, known := a.subscriptionView(state.Name)
+	if s.Gone = !known; s.Gone {
 		return s, nil
 	}
-	view := entityevent.View{Feed: a.subscriptions[i].Feed, Mask: a.subscriptions[i].Mask}
-	for after := state.Cursor; s.Lag < lagShown; {
+	page, err := a.store.Events(ctx, view, entityevent.EventQuery{After: state.Cursor, Limit: 1})
+	if err == nil && len(page.Events) > 0 {
+		s.Lag, s.Since = int64(page.Head-page.Events[0].Sequence)+1, page.Events[0].At
+	}
+	return s, err
+}
+
+// countLag counts the events that wait, up to lagShown.
+func (a *agent) countLag(ctx context.Context, s *subscriptionStatus) error {
+	view, known := a.subscriptionView(s.Name)
+	if !known || s.Lag == 0 {
+		return nil
+	}
+	s.Lag = 0
+	for after := s.Cursor; s.Lag < lagShown; {
 		page, err := a.store.Events(ctx, view, entityevent.EventQuery{After: after, Limit: 1000})
 		if err != nil {
-			return s, err
-		}
-		if s.Lag == 0 && len(page.Events) > 0 {
-			s.Since = page.Events[0].At
+			return err
 		}
 		s.Lag += int64(len(page.Events))
 		if after = page.Through; !page.More {
 			break
 		}
 	}
-	return s, nil
+	return nil
+}
+
+// subscriptionView is what a subscription of the configuration sees.
+func (a *agent) subscriptionView(name string) (view entityevent.View, known bool) {
+	i := slices.IndexFunc(a.subscriptions, func(s producer.Subscription) bool { return s.Name == name })
+	if i < 0 {
+		return view, false
+	}
+	return entityevent.View{Feed: a.subscriptions[i].Feed, Mask: a.subscriptions[i].Mask}, true
 }
 
 func (p *program) statusCommand() *cobra.Command {
@@ -165,7 +202,14 @@ func (p *program) printStatus(now status, s *session) {
 	for _, reason := range now.Unready {
 		p.printf("not ready: %s\n", reason)
 	}
+	if now.Error != "" {
+		p.printf("what follows is not complete: %s\n", now.Error)
+	}
 	p.printf("log %s, head %d\n", now.Log, now.Head)
+	if r := now.Restored; r != nil {
+		p.printf("restored from a backup: %s had read up to %d when the log ended at %d (%s); give the log a new name, so that all read it anew: resosync log new-id\n",
+			r.By, r.Seq, r.Head, r.At.Local().Format(time.DateTime))
+	}
 	for _, feed := range slices.Sorted(maps.Keys(now.Records)) {
 		p.printf("records of %s:", feed)
 		separator := " "
@@ -177,9 +221,16 @@ func (p *program) printStatus(now status, s *session) {
 	}
 	for _, f := range now.Feeds {
 		p.printf("feed %s: %s\n", f.Feed, feedText(f, s.remote))
+		if f.Held > 0 {
+			p.printf("    the producer says that %s; look at them: resosync aside list %s; if that is right: resosync reconcile %s --allow-deletes\n",
+				pluralAre(int64(f.Held), "record")+" gone, which is too many to believe at once", f.Feed, f.Feed)
+		}
 	}
 	for _, sub := range now.Subscriptions {
 		p.printf("subscription %s: %s\n", sub.Name, subscriptionText(sub))
+		if sub.Status == producer.Suspended && !sub.Gone {
+			p.printf("    when that is put right: resosync resume %s\n", sub.Name)
+		}
 	}
 }
 
@@ -204,10 +255,13 @@ func feedText(f consumer.Status, running bool) string {
 	if f.Recheck > 0 {
 		text += fmt.Sprintf(", %s to look at again", count(int64(f.Recheck)))
 	}
+	if f.Held > 0 {
+		text += fmt.Sprintf(", %s held", plural(int64(f.Held), "removal"))
+	}
 	if !f.Halted.IsZero() {
 		text += "; its producer wants no requests until " + f.Halted.Local().Format(time.TimeOnly)
 	}
-	return text + troubleText("polling", f.Polling) + troubleText("applying", f.Applying)
+	return text + troubleText("polling", f.Polling) + troubleText("applying", f.Applying) + troubleText("reconciling", f.Reconciling)
 }
 
 func troubleText(what string, t consumer.Trouble) string {

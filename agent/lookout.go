@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/resosync/resosync/consumer"
+	"github.com/resosync/resosync/producer"
+)
+
+// vitals are one look at the agent: what readiness, status and metrics are made of. It asks nobody else.
+type vitals struct {
+	at            time.Time
+	feeds         []consumer.Status
+	subscriptions []subscriptionStatus
+	restored      *producer.RestoredState // nil: it was not
+	err           error                   // why the store did not tell all of it
+}
+
+// vitals looks at the feeds and subscriptions. It goes on where the store fails.
+func (a *agent) vitals(ctx context.Context) vitals {
+	v := vitals{at: time.Now()}
+	var errs []error
+	for _, f := range a.feeds {
+		s, err := f.Status(ctx)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		v.feeds = append(v.feeds, s)
+	}
+	var err error
+	if v.subscriptions, err = a.subscriptionStatuses(ctx); err != nil {
+		errs = append(errs, err)
+	}
+	if v.restored, err = producer.Restored(ctx, a.store); err != nil {
+		errs = append(errs, err)
+	}
+	v.err = errors.Join(errs...)
+	return v
+}
+
+const (
+	// lookPatience is how long the store may take for one look: whoever asks is not kept for longer.
+	lookPatience = 3 * time.Second
+	// lookFresh is how old a look may be: those who ask more often share it.
+	lookFresh = 500 * time.Millisecond
+)
+
+var errLookTimeout = errors.New("the store did not answer in time")
+
+// lookout looks for everybody who asks whether the agent is well. There is one look at a time, and nobody
+// waits for one that hangs: a disk may hang without an error, and then no context ends it.
+type lookout struct {
+	vitals func(context.Context) vitals
+
+	mu      sync.Mutex
+	last    vitals
+	under   chan struct{} // closed when the look under way ends; nil: none is
+	looking sync.WaitGroup
+}
+
+// look returns a fresh look, or one that says that the store does not answer.
+func (l *lookout) look(ctx context.Context) vitals {
+	l.mu.Lock()
+	if time.Since(l.last.at) < lookFresh {
+		defer l.mu.Unlock()
+		return l.last
+	}
+	if l.under == nil {
+		l.under = make(chan struct{})
+		l.looking.Go(func() { l.once(context.WithoutCancel(ctx)) })
+	}
+	under := l.under
+	l.mu.Unlock()
+
+	patience := time.NewTimer(lookPatience + time.Second)
+	defer patience.Stop()
+	select {
+	case <-under:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.last
+	case <-patience.C:
+		return vitals{at: time.Now(), err: errLookTimeout}
+	case <-ctx.Done():
+		return vitals{at: time.Now(), err: context.Cause(ctx)}
+	}
+}
+
+func (l *lookout) once(ctx context.Context) {
+	ctx, cancel := context.WithTimeoutCause(ctx, lookPatience, errLookTimeout)
+	defer cancel()
+	v := l.vitals(ctx)
+	v.at = time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = v
+	close(l.under)
+	l.under = nil
+}
+
+// Close waits for the look under way.
+func (l *lookout) Close() error {
+	l.looking.Wait()
+	return nil
+}
