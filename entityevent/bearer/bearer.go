@@ -113,12 +113,12 @@ func (a *Authority) Issue(ctx context.Context, t Token) (signed string, issued T
 		t.Created = time.Now()
 	}
 	t.Created, t.Expires, t.Revoked = second(t.Created), second(t.Expires), time.Time{}
+	// No nbf: a token stays good when the clock is set back to before it was made.
 	claims := jwt.RegisteredClaims{
-		ID:        t.ID,
-		Subject:   t.Client,
-		Audience:  jwt.ClaimStrings{t.Audience},
-		IssuedAt:  jwt.NewNumericDate(t.Created),
-		NotBefore: jwt.NewNumericDate(t.Created),
+		ID:       t.ID,
+		Subject:  t.Client,
+		Audience: jwt.ClaimStrings{t.Audience},
+		IssuedAt: jwt.NewNumericDate(t.Created),
 	}
 	if !t.Expires.IsZero() {
 		claims.ExpiresAt = jwt.NewNumericDate(t.Expires)
@@ -160,18 +160,18 @@ func (a *Authority) Verify(ctx context.Context, signed, audience string) (Token,
 		return Token{}, err
 	}
 	if err := a.clock.Validate(claims); err != nil {
-		return Token{}, fmt.Errorf("%w: it has expired, or is not valid yet", ErrUnauthorized)
+		return Token{}, fmt.Errorf("%w: it has expired", ErrUnauthorized)
 	}
 	t, _, err := a.read(ctx, claims.ID)
-	switch now := time.Now(); {
+	switch {
 	case errors.Is(err, ErrNoToken):
 		return Token{}, fmt.Errorf("%w: it is not known here", ErrUnauthorized)
 	case err != nil:
 		return Token{}, err
 	case !t.Revoked.IsZero():
 		return Token{}, fmt.Errorf("%w: it was revoked", ErrUnauthorized)
-	case !t.Expires.IsZero() && now.After(t.Expires.Add(leeway)), now.Add(leeway).Before(t.Created):
-		return Token{}, fmt.Errorf("%w: it has expired, or is not valid yet", ErrUnauthorized)
+	case !t.Expires.IsZero() && time.Now().After(t.Expires.Add(leeway)):
+		return Token{}, fmt.Errorf("%w: it has expired", ErrUnauthorized)
 	case len(claims.Audience) != 1 || claims.Audience[0] != t.Audience || claims.Subject != t.Client:
 		return Token{}, fmt.Errorf("%w: it contradicts what was issued", ErrUnauthorized)
 	case t.Audience != audience:
