@@ -46,7 +46,13 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	defer cancel(nil)
-	quiet := time.AfterFunc(silence, func() { cancel(errSilent) })
+	quiet := time.AfterFunc(silence, func() {
+		// Connections die together: the next attempt takes a new one, and none of the others that lie idle.
+		if t, pooled := x.next.(interface{ CloseIdleConnections() }); pooled {
+			t.CloseIdleConnections()
+		}
+		cancel(errSilent)
+	})
 	defer quiet.Stop()
 	req = req.Clone(ctx)
 	if x.token != "" {
