@@ -42,8 +42,8 @@ type agent struct {
 }
 
 // open wires an agent on a data folder that this process holds. Close it before the folder.
-func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logger) (a *agent, err error) {
-	a = &agent{config: c, logger: logger, opened: time.Now(), schemas: map[string]*producer.Schema{}, limits: limits(c), metrics: newMetrics()}
+func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logger) (_ *agent, err error) {
+	a := &agent{config: c, logger: logger, opened: time.Now(), schemas: map[string]*producer.Schema{}, limits: limits(c), metrics: newMetrics()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())

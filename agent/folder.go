@@ -53,11 +53,11 @@ func (e heldError) Error() string {
 // lockFolder makes the folder on first use (0700) and takes its lock, or returns a heldError at once.
 func lockFolder(path, command string) (*folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("data folder: %w", err)
+		return nil, unusable(err)
 	}
 	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("data folder: %w", err)
+		return nil, unusable(err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		lock.Close()
@@ -71,6 +71,19 @@ func lockFolder(path, command string) (*folder, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return f, nil
+}
+
+// unusable says what to do about a folder in which nothing can be made.
+func unusable(err error) error {
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return fmt.Errorf("data folder: %w: make it writable (mount -o remount,rw), or name another folder in %q", err, "data")
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("data folder: %w: make room on its disk", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("data folder: %w: give it to the user that runs resosync, or name another folder in %q", err, "data")
+	}
+	return fmt.Errorf("data folder: %w", err)
 }
 
 // waitFolder is lockFolder, but it waits until commands that hold the folder are done. It gives up at
