@@ -100,10 +100,14 @@ func (f *Feed) applyRound(ctx context.Context, limit int) (settled int, err erro
 		f.state.emptied(start)
 		return 0, nil
 	}
-	r := &round{fetcher: fetcher{Feed: f}, begun: begun, lagging: position.Log == "", full: len(items) == limit, stuck: len(items) == takeMost}
+	holds, err := f.heldRemovals(ctx)
+	if err != nil {
+		return 0, err
+	}
+	r := &round{fetcher: fetcher{Feed: f}, begun: begun, lagging: position.Log == "", full: len(items) == limit, stuck: len(items) == takeMost, holds: holds}
 	defer r.close()
-	tasks := r.plan(items, due)
-	switch err = r.run(ctx, tasks); {
+	tasks, reviews := r.plan(items, due)
+	switch err = r.run(ctx, tasks, reviews); {
 	case errors.Is(err, errOvertaken):
 		wake(f.apply) // what is still pending is asked for again
 		err = nil
@@ -123,10 +127,12 @@ func (f *Feed) applyRound(ctx context.Context, limit int) (settled int, err erro
 // round is one pass of the applier over what it took.
 type round struct {
 	fetcher
-	begun   int  // loads, before anything was asked for
-	lagging bool // the producer's answers may be older than its events: it sends no log id
-	full    bool // more may be pending than the round took
-	stuck   bool // and after failures it took all it can
+	begun   int                                     // loads, before anything was asked for
+	lagging bool                                    // the producer's answers may be older than its events: it sends no log id
+	full    bool                                    // more may be pending than the round took
+	stuck   bool                                    // and after failures it took all it can
+	allowed bool                                    // somebody lets the removals through the brake
+	holds   map[entityevent.Ref]entityevent.Setback // what the brake held before the round
 
 	ignored []entityevent.Item // of resources that the feed does not copy
 	ready   []*task            // judged, not yet committed
@@ -137,14 +143,13 @@ type round struct {
 }
 
 // plan keeps the last event of each record, parents first. What is only tried again comes after what is
-// new.
-func (r *round) plan(items []entityevent.Item, due []entityevent.Setback) []*task {
+// new, and what the brake holds after that, children first.
+func (r *round) plan(items []entityevent.Item, due []entityevent.Setback) (tasks, reviews []*task) {
 	at := make(map[entityevent.Ref]*task, len(items)+len(due))
-	var tasks []*task
 	of := func(ref entityevent.Ref) *task {
 		t := at[ref]
 		if t == nil {
-			t = &task{Ref: ref}
+			t = &task{Ref: ref, was: r.holds[ref]}
 			at[ref] = t
 			tasks = append(tasks, t)
 		}
@@ -159,22 +164,31 @@ func (r *round) plan(items []entityevent.Item, due []entityevent.Setback) []*tas
 		t.items = append(t.items, i)
 	}
 	for _, s := range due {
+		if s.Kind == held && at[s.Ref] == nil {
+			reviews = append(reviews, &task{Ref: s.Ref, was: s})
+			continue
+		}
 		of(s.Ref).was = s
 	}
 	slices.SortStableFunc(tasks, func(a, b *task) int {
-		return cmp.Or(cmp.Compare(min(len(b.items), 1), min(len(a.items), 1)), cmp.Compare(rank(a.Resource), rank(b.Resource)), cmp.Compare(a.Resource, b.Resource))
+		return cmp.Or(cmp.Compare(min(len(b.items), 1), min(len(a.items), 1)), byRank(a, b))
 	})
-	return tasks
+	slices.SortStableFunc(reviews, func(a, b *task) int { return byRank(b, a) })
+	return tasks, reviews
 }
 
-func (r *round) run(ctx context.Context, tasks []*task) error {
+func byRank(a, b *task) int {
+	return cmp.Or(cmp.Compare(rank(a.Resource), rank(b.Resource)), cmp.Compare(a.Resource, b.Resource))
+}
+
+func (r *round) run(ctx context.Context, tasks, reviews []*task) error {
 	if len(r.ignored) > 0 {
 		if _, err := r.Store.Apply(ctx, entityevent.Commit{Feed: r.Name, Done: r.ignored}); err != nil {
 			return err
 		}
 		r.settled += len(r.ignored)
 	}
-	var failure error
+	var failure, skipped error
 	for len(tasks) > 0 && failure == nil {
 		var chunk []*task
 		chunk, tasks = r.cut(tasks)
@@ -186,9 +200,9 @@ func (r *round) run(ctx context.Context, tasks []*task) error {
 			}
 		}
 		failure = r.fetch(ctx, chunk)
-		if r.stuck && ofResource(failure) && r.answers(ctx) {
+		if failure != nil && ofResource(failure) && r.answers(ctx) {
 			tasks = r.giveUp(chunk, tasks, failure)
-			failure = nil
+			skipped, failure = cmp.Or(skipped, failure), nil
 		}
 		for _, t := range chunk {
 			switch t.verdict {
@@ -218,13 +232,25 @@ func (r *round) run(ctx context.Context, tasks []*task) error {
 	if failure == nil && len(r.failed) > 0 {
 		failure = r.setAside(ctx)
 	}
-	return failure
+	for failure == nil && len(reviews) > 0 {
+		n := slices.IndexFunc(reviews, func(t *task) bool { return t.Resource != reviews[0].Resource })
+		if n < 0 {
+			n = len(reviews)
+		}
+		failure = r.review(ctx, reviews[:n])
+		reviews = reviews[n:]
+	}
+	return cmp.Or(failure, skipped)
 }
 
-// ofResource says whether a failure of all requests may yet be one of a resource: a gateway in front of
-// it gives up, or it never answers.
+// ofResource says whether a failure of all requests may yet be one of a resource, if the producer answers
+// others: a gateway in front of it gives up, its connections are cut, or it never answers.
 func ofResource(err error) bool {
-	return refused(err, http.StatusBadGateway, http.StatusGatewayTimeout) || errors.Is(err, errSilent)
+	var r *refusal
+	if errors.As(err, &r) {
+		return r.Status == http.StatusBadGateway || r.Status == http.StatusGatewayTimeout
+	}
+	return !errors.Is(err, entityevent.ErrUnavailable) && !errors.Is(err, errOvertaken)
 }
 
 // answers asks the producer for what has nothing to do with any resource.
@@ -236,10 +262,11 @@ func (r *round) answers(ctx context.Context) bool {
 	return r.alive
 }
 
-// giveUp notes a failure in the tasks of one resource that were not judged, and returns the other tasks.
+// giveUp leaves the tasks of one resource that were not judged, so that they hold up no others, and
+// returns those. They are set aside only if they may be all that a round can take.
 func (r *round) giveUp(chunk, tasks []*task, failure error) []*task {
 	for _, t := range chunk {
-		if t.verdict == unjudged {
+		if t.verdict == unjudged && r.stuck {
 			t.err = cmp.Or(t.err, failure)
 		}
 	}
@@ -247,8 +274,10 @@ func (r *round) giveUp(chunk, tasks []*task, failure error) []*task {
 		if t.Resource != chunk[0].Resource {
 			return false
 		}
-		t.err = failure
-		r.failed = append(r.failed, t)
+		if r.stuck {
+			t.err = failure
+			r.failed = append(r.failed, t)
+		}
 		return true
 	})
 }
@@ -326,24 +355,44 @@ func (r *round) commit(ctx context.Context) error {
 	if len(tasks) == 0 {
 		return nil
 	}
-	c := entityevent.Commit{Feed: r.Name}
+	err := r.write(ctx, tasks)
+	for range 3 {
+		if !errors.Is(err, entityevent.ErrConflict) {
+			break // else another process counted removals meanwhile
+		}
+		err = r.write(ctx, tasks)
+	}
+	return err
+}
+
+func (r *round) write(ctx context.Context, tasks []*task) error {
+	have, err := r.have(ctx, tasks)
+	if err != nil {
+		return err
+	}
 	var second map[entityevent.Ref]entityevent.Setback
 	if r.lagging {
-		var err error
-		if second, err = r.doubt(ctx, tasks); err != nil {
-			return err
-		}
+		second = doubt(tasks, have)
 	}
+	b, err := r.brake(ctx, tasks, have, second)
+	if err != nil {
+		return err
+	}
+	c := entityevent.Commit{Feed: r.Name, Aside: b.again, Docs: b.docs}
 	var owners []*task
 	for _, t := range tasks {
 		c.Done = append(c.Done, t.settles()...)
 		s, doubtful := second[t.Ref]
+		hold, braked := b.held[t.Ref]
 		switch {
 		case t.verdict == wrong:
 			c.Aside = append(c.Aside, t.poisoned(t.err))
 			continue
 		case doubtful:
 			c.Aside = append(c.Aside, s)
+			continue
+		case braked:
+			c.Aside = append(c.Aside, hold)
 			continue
 		}
 		change := entityevent.Change{Ref: t.Ref, Op: entityevent.Put, Body: t.body, UnchangedSince: &t.since}

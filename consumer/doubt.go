@@ -19,11 +19,7 @@ var looksBack = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute}
 // doubt says which answers of a producer without a log id are to be asked for once more before they
 // count: one that changes nothing though an event said so, an unknown record that is absent, and a record
 // older than the one we have.
-func (r *round) doubt(ctx context.Context, tasks []*task) (map[entityevent.Ref]entityevent.Setback, error) {
-	have, err := r.have(ctx, tasks)
-	if err != nil {
-		return nil, err
-	}
+func doubt(tasks []*task, have map[entityevent.Ref]entityevent.Record) map[entityevent.Ref]entityevent.Setback {
 	again := map[entityevent.Ref]entityevent.Setback{}
 	for _, t := range tasks {
 		local, known := have[t.Ref]
@@ -38,7 +34,7 @@ func (r *round) doubt(ctx context.Context, tasks []*task) (map[entityevent.Ref]e
 				continue
 			}
 			if content.Hash == local.Hash {
-				if t.was.Kind != recheck {
+				if t.was.Kind != recheck && t.was.Kind != held {
 					again[t.Ref] = t.look(secondLook, "unchanged though an event named it")
 				}
 				continue
@@ -50,7 +46,7 @@ func (r *round) doubt(ctx context.Context, tasks []*task) (map[entityevent.Ref]e
 			again[t.Ref] = t.look(looksBack[min(t.was.Tries, len(looksBack)-1)], reason)
 		}
 	}
-	return again, nil
+	return again
 }
 
 // older says by which content a record goes back in time, "" if it does not.
@@ -69,10 +65,14 @@ func (t *task) look(after time.Duration, reason string) entityevent.Setback {
 	return entityevent.Setback{Ref: t.Ref, Kind: recheck, Reason: reason, Tries: tries, NextAt: time.Now().Add(after)}
 }
 
-// have reads what the replica has of the tasks' records.
+// have reads what the replica has of the tasks' records: of all that answers may be older than, and of what
+// may be removed.
 func (r *round) have(ctx context.Context, tasks []*task) (map[entityevent.Ref]entityevent.Record, error) {
 	keys := map[string][]string{}
 	for _, t := range tasks {
+		if !r.lagging && t.verdict != absent {
+			continue
+		}
 		keys[t.Resource] = append(keys[t.Resource], t.Key)
 	}
 	have := make(map[entityevent.Ref]entityevent.Record, len(tasks))

@@ -20,11 +20,21 @@ type task struct {
 	items []entityevent.Item  // the events that name it, which it settles
 	was   entityevent.Setback // if it had been set aside
 
-	verdict verdict
-	body    []byte               // if found; part of an answer of the round
-	since   entityevent.Sequence // the local head before the producer was asked
-	err     error                // if not judged: why; if wrong: what is wrong with it
+	verdict  verdict
+	body     []byte               // if found; part of an answer of the round
+	since    entityevent.Sequence // the local head before the producer was asked
+	err      error                // if not judged: why; if wrong: what is wrong with it
+	proof    proof                // if absent
+	released bool                 // if absent: the brake held the removal and does so no more
 }
+
+// proof is the kind of read by which a record was found to be absent.
+type proof uint8
+
+const (
+	byRead  proof = iota // 404 or 410 for it alone
+	byQuery              // a query for its key that is empty
+)
 
 // verdict is what the producer's answers prove about a record.
 type verdict uint8
@@ -275,7 +285,7 @@ func (f *fetcher) single(ctx context.Context, key keyField, t *task, twice bool)
 		if twice {
 			return f.single(ctx, key, t, false)
 		}
-		t.verdict = absent
+		t.verdict, t.proof = absent, byRead
 		return nil
 	}
 	if err != nil {

@@ -64,6 +64,6 @@ func (f *fetcher) proveAbsent(ctx context.Context, key keyField, t *task, reason
 			return nil
 		}
 	}
-	t.verdict = absent
+	t.verdict, t.proof = absent, byQuery
 	return nil
 }
