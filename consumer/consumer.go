@@ -79,6 +79,8 @@ type Feed struct {
 	again    pause           // of resources that failed to load
 	state    state
 	stats    stats
+	pushing  chan struct{} // held by each push that is read and stored
+	storing  storing       // whether pushes can be stored
 }
 
 // Check says whether the feed's fields make sense. Every other method does so first.
@@ -132,6 +134,7 @@ func (f *Feed) prepare() error {
 	f.client = newClient(root, f.Token, p, f.HTTP)
 	f.schema = schema{client: f.client, lock: make(chan struct{}, 1)}
 	f.pull, f.apply = make(chan struct{}, 1), make(chan struct{}, 1)
+	f.pushing = make(chan struct{}, pushesAtOnce)
 	f.loading, f.applying = make(chan struct{}, 1), make(chan struct{}, 1)
 	return nil
 }

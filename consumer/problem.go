@@ -14,6 +14,8 @@ type problem struct {
 	status int
 	detail string
 	wait   time.Duration // Retry-After; 0: none
+	// anonymous: the request carries no token at all, so none is invalid (RFC 6750, 3.1).
+	anonymous bool
 }
 
 func (p *problem) Error() string { return p.detail }
@@ -22,7 +24,11 @@ func (p *problem) write(w http.ResponseWriter) {
 	h := w.Header()
 	switch p.status {
 	case http.StatusUnauthorized:
-		h.Set("WWW-Authenticate", `Bearer realm="resosync", error="invalid_token"`)
+		challenge := `Bearer realm="resosync"`
+		if !p.anonymous {
+			challenge += `, error="invalid_token"`
+		}
+		h.Set("WWW-Authenticate", challenge)
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", http.MethodPost)
 	}

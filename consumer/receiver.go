@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,8 +21,17 @@ import (
 	"github.com/resosync/resosync/entityevent/bearer"
 )
 
-// maxEvents bounds the events of one push.
-const maxEvents = 100_000
+const (
+	// maxEvents bounds the events of one push.
+	maxEvents = 100_000
+	// pushesAtOnce bounds the pushes of one feed that are read and stored at the same time. A producer
+	// has one on its way, and perhaps one that it gave up; more are asked to wait, so that no feed takes
+	// the memory, or the turn, of another.
+	pushesAtOnce = 4
+	// bodyTime is how long a push may take to arrive, from its headers to its end. Producers give up
+	// sooner.
+	bodyTime = 30 * time.Second
+)
 
 // Waits that a producer is asked for when the inbox is full.
 const (
@@ -33,6 +43,12 @@ const (
 // nothing. A 200 means that every event of the push is durably in the inbox, or known already; or that
 // the push contradicts the log that the feed follows. Of that one only a mark is stored, as durably: the
 // feed stays behind until a poll has read the producer's log to its end, be it this log or another.
+//
+// What one feed's producer does costs no other feed anything but its share of the processor and the disk:
+// each has an inbox of its own that may be full, and at most four pushes under way, each of which has 30
+// seconds to arrive. One push holds at most about five times MaxBody: what was sent, decompressed, and the
+// events read from it. So all feeds together hold at most 20 × MaxBody each, whatever is sent; a push that
+// is not admitted holds nothing.
 type Receiver struct {
 	Feeds      map[string]*Feed  // by name; required
 	Authority  *bearer.Authority // issued the push tokens; required
@@ -43,19 +59,46 @@ type Receiver struct {
 
 // ServeHTTP implements http.Handler. The path ends with the name of the feed; one slash may follow.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	position, err := r.receive(w, req)
+	// Also what the server reads and drops of the body of a push that was refused. A writer that knows no
+	// deadlines is not a connection.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+	feed := r.Feeds[feedName(req)]
+	if feed == nil {
+		(&problem{status: http.StatusNotFound, detail: "no such feed"}).write(w)
+		return
+	}
+	position, err := r.receive(w, req, feed)
+	status := http.StatusOK
 	var p *problem
 	switch {
 	case err == nil:
 		r.accept(w, req, position)
 	case errors.As(err, &p):
+		status = p.status
 		p.write(w)
 	default:
-		if req.Context().Err() == nil && r.Logger != nil {
-			r.Logger.Error("push cannot be stored", "feed", feedName(req), "err", err)
+		status = http.StatusServiceUnavailable
+		if req.Context().Err() == nil {
+			feed.storing.note(r.Logger, feed.Name, err)
 		}
-		(&problem{status: http.StatusServiceUnavailable, detail: "the push cannot be stored at present", wait: shortestWait}).write(w)
+		(&problem{status: status, detail: "the push cannot be stored at present", wait: shortestWait}).write(w)
 	}
+	feed.stats.push(status)
+}
+
+// storing says whether the pushes of a feed can be stored: the first failure and the recovery are logged.
+type storing struct {
+	mu      sync.Mutex
+	trouble Trouble
+}
+
+func (s *storing) note(l *slog.Logger, feed string, err error) {
+	if l == nil {
+		l = slog.New(slog.DiscardHandler)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trouble.note(l.With("feed", feed), "store pushes", err)
 }
 
 // feedName is the last segment of the path.
@@ -64,12 +107,8 @@ func feedName(req *http.Request) string {
 	return path[strings.LastIndexByte(path, '/')+1:]
 }
 
-func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) (entityevent.Position, error) {
+func (r *Receiver) receive(w http.ResponseWriter, req *http.Request, feed *Feed) (entityevent.Position, error) {
 	var none entityevent.Position
-	feed := r.Feeds[feedName(req)]
-	if feed == nil {
-		return none, &problem{status: http.StatusNotFound, detail: "no such feed"}
-	}
 	if req.Method != http.MethodPost {
 		return none, &problem{status: http.StatusMethodNotAllowed, detail: "events are sent by POST"}
 	}
@@ -78,6 +117,12 @@ func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) (entityeven
 	}
 	if err := r.admit(req, feed); err != nil {
 		return none, err
+	}
+	select {
+	case feed.pushing <- struct{}{}:
+		defer func() { <-feed.pushing }()
+	default:
+		return none, &problem{status: http.StatusTooManyRequests, detail: "too many pushes of this feed at the same time; send one after the other", wait: shortestWait}
 	}
 	delivery, err := r.delivery(w, req, feed)
 	if err != nil {
@@ -97,6 +142,7 @@ func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) (entityeven
 	case err != nil:
 		return none, err
 	}
+	feed.storing.note(r.Logger, feed.Name, nil)
 	feed.stats.pushed.Add(int64(position.Stored))
 	if position.Stored > 0 {
 		wake(feed.apply)
@@ -111,6 +157,8 @@ func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) (entityeven
 func (r *Receiver) admit(req *http.Request, feed *Feed) error {
 	_, err := r.Authority.Verify(req.Context(), bearer.FromHeader(req.Header), bearer.Push(feed.Name))
 	switch {
+	case len(req.Header.Values("Authorization")) == 0:
+		return &problem{status: http.StatusUnauthorized, detail: "a bearer token is wanted", anonymous: true}
 	case errors.Is(err, bearer.ErrAudience):
 		return &problem{status: http.StatusForbidden, detail: "the token is for another feed or route"}
 	case errors.Is(err, bearer.ErrUnauthorized):
@@ -168,7 +216,8 @@ func (r *Receiver) delivery(w http.ResponseWriter, req *http.Request, feed *Feed
 	return d, nil
 }
 
-// body reads what was sent, decompressed, into a buffer that must be freed.
+// body reads what was sent, decompressed, into a buffer that must be freed. However much it would expand to,
+// no more than the limit is read.
 func (r *Receiver) body(w http.ResponseWriter, req *http.Request) (text []byte, free func(), err error) {
 	limit := r.MaxBody
 	if limit <= 0 {
@@ -197,12 +246,17 @@ func (r *Receiver) body(w http.ResponseWriter, req *http.Request) (text []byte, 
 		release(buffer)
 		return nil, nil, bodyProblem(err)
 	}
+	// It is here: what takes time now is ours. A deadline that passes would end the request.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return buffer.Bytes(), func() { release(buffer) }, nil
 }
 
 func bodyProblem(err error) error {
 	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
 		return &problem{status: http.StatusRequestEntityTooLarge, detail: fmt.Sprintf("a push has at most %d bytes", large.Limit)}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &problem{status: http.StatusRequestTimeout, detail: fmt.Sprintf("the push took more than %v to arrive", bodyTime)}
 	}
 	return malformed(errors.New("the body cannot be read to its end"))
 }

@@ -34,6 +34,9 @@ func EachRecord(raw []byte, each func(record []byte) error) (contextOf string, e
 	err = s.object(func(name []byte) error {
 		switch string(name) {
 		case `"@reso.context"`:
+			if contextOf != "" {
+				return s.errorf("@reso.context stands twice")
+			}
 			text, err := s.text()
 			if err == nil {
 				contextOf = string(unquote(text))
@@ -107,7 +110,7 @@ func parseEvent(record []byte) (Event, error) {
 	var e Event
 	var numericKey string
 	s := &scanner{src: record}
-	var seen [4]bool
+	var seen [5]bool
 	once := func(i int) error {
 		if seen[i] {
 			return s.errorf("a member of the event stands twice")
@@ -133,6 +136,9 @@ func parseEvent(record []byte) (Event, error) {
 			}
 			e.Key, err = s.stringValue("ResourceRecordKey", MaxKey)
 		case `"ResourceRecordKeyNumeric"`:
+			if err := once(4); err != nil {
+				return err
+			}
 			numericKey, err = s.stringValue("ResourceRecordKeyNumeric", MaxKey)
 		case `"ResourceRecordUrl"`, `"ResourceRecordURL"`:
 			if err := once(3); err != nil {
