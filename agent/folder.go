@@ -153,13 +153,23 @@ func (f *folder) adminToken() (string, error) {
 	}
 	token = hex.EncodeToString(secret[:])
 	next := f.file(tokenFile + ".new")
-	if err := os.WriteFile(next, []byte(token+"\n"), 0o600); err != nil {
+	if err := writeDurably(next, token+"\n"); err != nil {
 		return "", fmt.Errorf("admin token: %w", err)
 	}
 	if err := os.Rename(next, f.file(tokenFile)); err != nil {
 		return "", fmt.Errorf("admin token: %w", err)
 	}
 	return token, nil
+}
+
+// writeDurably keeps a power cut from leaving the file empty under its name.
+func writeDurably(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 func readAdminToken(path string) (string, error) {
