@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,27 +23,40 @@ func (a *agent) admin() http.Handler {
 	mux.HandleFunc("GET /admin/tokens", a.listTokens)
 	mux.HandleFunc("POST /admin/tokens", a.issueToken)
 	mux.HandleFunc("DELETE /admin/tokens/{id}", a.revokeToken)
+	a.ops(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := a.gate.Admit(r, bearer.ScopeAdmin); err != nil {
-			refuse(w, err)
+			deny(w, err)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
 }
 
-// refuse answers with what an error means to whoever asked.
-func refuse(w http.ResponseWriter, err error) {
+// deny answers whoever is not admitted. It repeats nothing of what the store said.
+func deny(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, bearer.ErrUnauthorized):
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		problem(w, http.StatusUnauthorized, err.Error())
 	case errors.Is(err, bearer.ErrAudience), errors.Is(err, producer.ErrForbidden):
 		problem(w, http.StatusForbidden, err.Error())
+	default:
+		w.Header().Set("Retry-After", "60")
+		problem(w, http.StatusServiceUnavailable, "the token cannot be checked: the store does not answer")
+	}
+}
+
+// refuse answers one who was admitted with what an error means.
+func refuse(w http.ResponseWriter, err error) {
+	switch {
 	case errors.Is(err, bearer.ErrNoToken):
 		problem(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, entityevent.ErrInvalid):
 		problem(w, http.StatusUnprocessableEntity, err.Error())
+	case errors.Is(err, entityevent.ErrUnavailable):
+		w.Header().Set("Retry-After", "60")
+		problem(w, http.StatusServiceUnavailable, err.Error())
 	default:
 		problem(w, http.StatusInternalServerError, err.Error())
 	}
@@ -76,19 +88,11 @@ type syncLine struct {
 }
 
 func (a *agent) serveSync(w http.ResponseWriter, r *http.Request) {
-	feed := a.feed(r.PathValue("feed"))
+	feed := a.feedOf(w, r)
 	if feed == nil {
-		problem(w, http.StatusNotFound, fmt.Sprintf("there is no feed %q in the configuration that the agent runs with", r.PathValue("feed")))
 		return
 	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.Header().Set("Cache-Control", "no-store")
-	lines, flush := json.NewEncoder(w), http.NewResponseController(w)
-	say := func(l syncLine) {
-		if lines.Encode(l) == nil {
-			_ = flush.Flush() // whoever does not listen any more misses it
-		}
-	}
+	say := lines(w)
 	var last consumer.Progress
 	err := feed.Sync(r.Context(), consumer.SyncOptions{Full: r.URL.Query().Has("full")}, func(p consumer.Progress) {
 		last = p
@@ -111,8 +115,7 @@ type tokenRequest struct {
 
 func (a *agent) issueToken(w http.ResponseWriter, r *http.Request) {
 	var q tokenRequest
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&q); err != nil {
-		problem(w, http.StatusBadRequest, "the body is not JSON as expected: is the command of another version than the agent?")
+	if !readBody(w, r, &q) {
 		return
 	}
 	t, err := a.tokenFor(q)

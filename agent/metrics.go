@@ -60,7 +60,7 @@ func (m *metrics) handler(g gate, logger *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !fromHere(r) {
 			if _, err := g.Admit(r, bearer.ScopeAdmin); err != nil {
-				refuse(w, err)
+				deny(w, err)
 				return
 			}
 		}

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/robfig/cron/v3"
 
+	"github.com/resosync/resosync/config"
 	"github.com/resosync/resosync/consumer"
 	"github.com/resosync/resosync/producer"
 )
@@ -56,6 +58,53 @@ func texts(reasons []reason) []string {
 		all = append(all, r.text)
 	}
 	return all
+}
+
+// readyPatience is how long an agent may take to say whether it is ready.
+const readyPatience = 8 * time.Second
+
+// printReady says whether the running agent is ready; if not it returns errReported. It takes no lock and
+// writes nothing, so that it can run beside an agent that starts or stops, at any time.
+func (p *program) printReady(ctx context.Context) error {
+	cfg, err := config.Load(p.configFile)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, readyPatience, fmt.Errorf("it did not answer within %v", readyPatience))
+	defer cancel()
+	reasons := askReady(ctx, readHolder(cfg.Data))
+	if p.json {
+		err = p.printJSON(map[string]any{"ready": len(reasons) == 0, "reasons": reasons})
+	} else if len(reasons) == 0 {
+		p.printf("ready\n")
+	}
+	for _, text := range reasons {
+		if !p.json {
+			p.printf("not ready: %s\n", text)
+		}
+	}
+	if err == nil && len(reasons) > 0 {
+		err = errReported
+	}
+	return err
+}
+
+// askReady returns why the agent that holds a data folder is not ready.
+func askReady(ctx context.Context, by holder) []string {
+	if by.Address == "" {
+		return []string{"no agent runs on the data folder: start it with `resosync run`"}
+	}
+	s := remoteSession(by.Address, "", nil)
+	defer s.close() //nolint:errcheck // it cannot fail
+	_, err := s.body(ctx, "/readyz")
+	var refused statusError
+	switch {
+	case errors.As(err, &refused) && refused.reasons != nil:
+		return refused.reasons
+	case err != nil:
+		return []string{"the agent does not answer: " + err.Error()}
+	}
+	return []string{}
 }
 
 // broken says what stops a feed and does not heal by waiting.

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -134,8 +135,9 @@ func (s *session) send(ctx context.Context, method, path string, header http.Hea
 
 // statusError is an answer that is no success.
 type statusError struct {
-	status int
-	detail string
+	status  int
+	detail  string
+	reasons []string // why /readyz is red
 }
 
 func (e statusError) Error() string {
@@ -149,8 +151,9 @@ func (e statusError) Error() string {
 // error object of OData.
 func errorOf(resp *http.Response) error {
 	var body struct {
-		Detail string `json:"detail"`
-		Error  struct {
+		Detail  string   `json:"detail"`
+		Reasons []string `json:"reasons"`
+		Error   struct {
 			Message string `json:"message"`
 		} `json:"error"`
 	}
@@ -161,7 +164,7 @@ func errorOf(resp *http.Response) error {
 	if body.Detail == "" {
 		body.Detail = body.Error.Message
 	}
-	return statusError{resp.StatusCode, body.Detail}
+	return statusError{resp.StatusCode, body.Detail, body.Reasons}
 }
 
 // address is that of the running agent, "" if none runs.
@@ -178,11 +181,33 @@ func (p *program) withSession(c *cobra.Command, use func(context.Context, *sessi
 	if err != nil {
 		return err
 	}
-	s, err := p.dial(c.Context(), cfg, c.Name())
+	s, err := p.dial(c.Context(), cfg, nameOf(c))
 	if err != nil {
 		return err
 	}
 	return errors.Join(use(c.Context(), s), s.close())
+}
+
+// nameOf is what a user calls the command: "token issue".
+func nameOf(c *cobra.Command) string {
+	return strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
+}
+
+// withFeeds is withSession for a command about the named feeds, or about all.
+func (p *program) withFeeds(c *cobra.Command, names []string, use func(context.Context, *session, []string) error) error {
+	cfg, err := config.Load(p.configFile)
+	if err != nil {
+		return err
+	}
+	feeds, err := chosenFeeds(cfg, names)
+	if err != nil {
+		return err
+	}
+	s, err := p.dial(c.Context(), cfg, nameOf(c))
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(c.Context(), s, feeds), s.close())
 }
 
 // withoutURL drops the URL that net/http puts into its errors; a context's own end says nothing more.

@@ -62,11 +62,10 @@ func (a *agent) status(ctx context.Context) status {
 
 // counts adds what takes more reading than the vitals.
 func (a *agent) counts(ctx context.Context, s *status) error {
-	page, err := a.store.Events(ctx, entityevent.View{Feed: entityevent.Local, Mask: entityevent.Everyone}, entityevent.EventQuery{Order: entityevent.NewestFirst, Limit: 1})
-	if err != nil {
+	var err error
+	if s.Head, err = a.head(ctx); err != nil {
 		return err
 	}
-	s.Head = page.Head
 	for feed, schema := range a.schemas {
 		resources, err := schema.Resources(ctx)
 		if err != nil {
@@ -92,6 +91,12 @@ func (a *agent) counts(ctx context.Context, s *status) error {
 		}
 	}
 	return nil
+}
+
+// head is the newest sequence given out.
+func (a *agent) head(ctx context.Context) (entityevent.Sequence, error) {
+	page, err := a.store.Events(ctx, entityevent.View{Feed: entityevent.Local, Mask: entityevent.Everyone}, entityevent.EventQuery{Order: entityevent.NewestFirst, Limit: 1})
+	return page.Head, err
 }
 
 // notBegun is the status of a subscription that was never run: it will begin at the head of the log.
@@ -164,16 +169,24 @@ func (a *agent) subscriptionView(name string) (view entityevent.View, known bool
 }
 
 func (p *program) statusCommand() *cobra.Command {
-	return &cobra.Command{
+	var ready bool
+	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say how the feeds and subscriptions are",
-		Long: `status says how exact each feed is, how far each subscription is, and what goes wrong.
+		Long: `status says how exact each feed is, how far each subscription is, what goes wrong and what to do about it.
 
-A feed is exact as of the last moment at which its producer had nothing new and everything was applied.`,
+A feed is exact as of the last moment at which its producer had nothing new and everything was applied.
+
+With --ready it asks the running agent whether it is ready, as GET /readyz does, and prints why it is not. The exit
+status is 1 if it is not, and if no agent runs: it is what a container's health check calls.`,
 		Example: `  resosync status
-  resosync status --json`,
+  resosync status --json
+  resosync status --ready || echo "something is wrong"`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if ready {
+				return p.printReady(c.Context())
+			}
 			return p.withSession(c, func(ctx context.Context, s *session) error {
 				var now status
 				if err := s.call(ctx, http.MethodGet, "/admin/status", nil, &now); err != nil {
@@ -191,6 +204,8 @@ A feed is exact as of the last moment at which its producer had nothing new and 
 			})
 		},
 	}
+	c.Flags().BoolVar(&ready, "ready", false, "only say whether the running agent is ready; exit status 1 if not")
+	return c
 }
 
 func (p *program) printStatus(now status, s *session) {

@@ -27,25 +27,15 @@ is read, and the old ones stay in use meanwhile.`,
 		Example: `  resosync sync
   resosync sync acme --full`,
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := config.Load(p.configFile)
-			if err != nil {
-				return err
-			}
-			names, err := chosenFeeds(cfg, args)
-			if err != nil {
-				return err
-			}
-			s, err := p.dial(c.Context(), cfg, "sync")
-			if err != nil {
-				return err
-			}
-			var all []error
-			for _, name := range names {
-				if err := p.syncFeed(c.Context(), s, name, full); err != nil {
-					all = append(all, fmt.Errorf("feed %s: %w", name, err))
+			return p.withFeeds(c, args, func(ctx context.Context, s *session, feeds []string) error {
+				var all []error
+				for _, name := range feeds {
+					if err := p.syncFeed(ctx, s, name, full); err != nil {
+						all = append(all, fmt.Errorf("feed %s: %w", name, err))
+					}
 				}
-			}
-			return errors.Join(append(all, s.close())...)
+				return errors.Join(all...)
+			})
 		},
 	}
 	c.Flags().BoolVar(&full, "full", false, "load every record again")
@@ -56,7 +46,7 @@ is read, and the old ones stay in use meanwhile.`,
 func chosenFeeds(c *config.Config, names []string) ([]string, error) {
 	known := feedNames(c)[1:]
 	if len(known) == 0 {
-		return nil, fmt.Errorf("%s: there is no feed to sync: add one to consumer.feeds", c.Name)
+		return nil, fmt.Errorf("%s: this agent copies from nobody: add a feed to consumer.feeds", c.Name)
 	}
 	for _, name := range names {
 		if !slices.Contains(known, name) {

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/resosync/resosync/consumer"
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/producer"
+)
+
+// ops serves what people do when something went wrong.
+func (a *agent) ops(mux *http.ServeMux) {
+	mux.HandleFunc("POST /admin/subscriptions/{name}/resume", a.serveResume)
+	mux.HandleFunc("GET /admin/aside/{feed}", a.serveAside)
+	mux.HandleFunc("POST /admin/aside/{feed}/replay", a.serveReplay)
+	mux.HandleFunc("POST /admin/reconcile/{feed}", a.serveReconcile)
+	mux.HandleFunc("POST /admin/backup", a.serveBackup)
+	mux.HandleFunc("POST /admin/log", a.serveNewLog)
+}
+
+// serveResume lets a suspended subscription go on from its cursor, or a waiting one try at once.
+func (a *agent) serveResume(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	states, err := producer.Subscriptions(r.Context(), a.store)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	i := slices.IndexFunc(states, func(s producer.SubscriptionState) bool { return s.Name == name })
+	_, wanted := a.subscriptionView(name)
+	switch {
+	case i < 0 && wanted:
+		problem(w, http.StatusConflict, fmt.Sprintf("subscription %q has not begun, so there is nothing to resume: it begins when the agent runs", name))
+		return
+	case i < 0:
+		problem(w, http.StatusNotFound, fmt.Sprintf("there is no subscription %q; there is: %s", name, a.subscriptionNames()))
+		return
+	case !wanted:
+		problem(w, http.StatusConflict, fmt.Sprintf("subscription %q is no longer in the configuration: add it to producer.subscriptions, and it goes on from %d", name, states[i].Cursor))
+		return
+	}
+	if err := producer.Resume(r.Context(), a.store, name); err != nil {
+		refuse(w, err)
+		return
+	}
+	if p := a.pushers[name]; p != nil {
+		p.Wake()
+	}
+	answer(w, http.StatusAccepted, "application/json", states[i])
+}
+
+func (a *agent) subscriptionNames() string {
+	var names []string
+	for _, s := range a.subscriptions {
+		names = append(names, s.Name)
+	}
+	if names == nil {
+		return "none in the configuration"
+	}
+	return strings.Join(names, ", ")
+}
+
+// asideRecord is a record set aside, as it is shown.
+type asideRecord struct {
+	Feed     string    `json:"feed"`
+	Resource string    `json:"resource"`
+	Key      string    `json:"key"`
+	Kind     string    `json:"kind"` // poison, recheck or held
+	Reason   string    `json:"reason"`
+	Tries    int       `json:"tries"`
+	NextAt   time.Time `json:"next_at,omitzero"`
+}
+
+// feedOf is the feed of a request's path; nil after it answered that there is none.
+func (a *agent) feedOf(w http.ResponseWriter, r *http.Request) *consumer.Feed {
+	f := a.feed(r.PathValue("feed"))
+	if f == nil {
+		problem(w, http.StatusNotFound, fmt.Sprintf("there is no feed %q in the configuration that the agent runs with", r.PathValue("feed")))
+	}
+	return f
+}
+
+func (a *agent) serveAside(w http.ResponseWriter, r *http.Request) {
+	f := a.feedOf(w, r)
+	if f == nil {
+		return
+	}
+	all, err := a.store.Aside(r.Context(), f.Name, time.Time{}, 0)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	records := make([]asideRecord, len(all))
+	for i, s := range all {
+		records[i] = asideRecord{f.Name, s.Resource, s.Key, s.Kind, s.Reason, s.Tries, s.NextAt}
+	}
+	answer(w, http.StatusOK, "application/json", records)
+}
+
+// replayRequest says what to look at again: one record, those of a resource, or all.
+type replayRequest struct {
+	Resource string  `json:"resource,omitempty"`
+	Key      *string `json:"key,omitempty"` // "" is a key
+}
+
+func (a *agent) serveReplay(w http.ResponseWriter, r *http.Request) {
+	f := a.feedOf(w, r)
+	if f == nil {
+		return
+	}
+	var q replayRequest
+	if !readBody(w, r, &q) {
+		return
+	}
+	all, err := a.store.Aside(r.Context(), f.Name, time.Time{}, 0)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	refs := []entityevent.Ref{}
+	for _, s := range all {
+		if (q.Resource == "" || s.Resource == q.Resource) && (q.Key == nil || s.Key == *q.Key) {
+			refs = append(refs, s.Ref)
+		}
+	}
+	n, err := f.Replay(r.Context(), refs)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusAccepted, "application/json", map[string]int{"records": n})
+}
+
+// reconcileLine is one line of the answer to a reconcile: how far it is, until the one that says how it ended.
+type reconcileLine struct {
+	consumer.ReconcileProgress
+	Done   bool                      `json:"done,omitempty"`
+	Report *consumer.ReconcileReport `json:"report,omitempty"`
+	Error  string                    `json:"error,omitempty"`
+}
+
+func (a *agent) serveReconcile(w http.ResponseWriter, r *http.Request) {
+	f := a.feedOf(w, r)
+	if f == nil {
+		return
+	}
+	query := r.URL.Query()
+	options := consumer.ReconcileOptions{DryRun: query.Has("dry-run"), AllowDeletes: query.Has("allow-deletes")}
+	say := lines(w)
+	report, err := f.Reconcile(r.Context(), options, func(p consumer.ReconcileProgress) { say(reconcileLine{ReconcileProgress: p}) })
+	end := reconcileLine{Done: true, Report: &report}
+	if err != nil {
+		end.Error = err.Error()
+	}
+	say(end)
+}
+
+// lines begins an answer of JSON lines, and returns what sends the next one.
+func lines(w http.ResponseWriter) (say func(any)) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Cache-Control", "no-store")
+	encoder, flush := json.NewEncoder(w), http.NewResponseController(w)
+	return func(line any) {
+		if encoder.Encode(line) == nil {
+			_ = flush.Flush() // whoever does not listen any more misses it
+		}
+	}
+}
+
+// backedUp is the answer to a backup.
+type backedUp struct {
+	Path  string               `json:"path"`
+	Bytes int64                `json:"bytes"`
+	Log   entityevent.LogID    `json:"log"`
+	Head  entityevent.Sequence `json:"head"` // the copy holds every event up to it
+}
+
+func (a *agent) serveBackup(w http.ResponseWriter, r *http.Request) {
+	var q struct {
+		Path string `json:"path"`
+	}
+	if !readBody(w, r, &q) {
+		return
+	}
+	if !filepath.IsAbs(q.Path) {
+		problem(w, http.StatusUnprocessableEntity, "path must be absolute")
+		return
+	}
+	done := backedUp{Path: q.Path, Log: a.store.LogID()}
+	head, err := a.head(r.Context())
+	if err == nil {
+		done.Head = head
+		err = a.store.Backup(r.Context(), q.Path)
+	}
+	var info fs.FileInfo
+	if err == nil {
+		info, err = os.Stat(q.Path)
+	}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		problem(w, http.StatusConflict, err.Error())
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		problem(w, http.StatusUnprocessableEntity, fmt.Sprintf("%v: name a file in a folder that exists and that the agent (user %d) may write", err, os.Getuid()))
+	case err != nil:
+		refuse(w, err)
+	default:
+		done.Bytes = info.Size()
+		answer(w, http.StatusCreated, "application/json", done)
+	}
+}
+
+// renamed is the answer to a new log id.
+type renamed struct {
+	Before entityevent.LogID    `json:"before"`
+	Log    entityevent.LogID    `json:"log"`
+	Head   entityevent.Sequence `json:"head"` // the next event has the number after it
+}
+
+func (a *agent) serveNewLog(w http.ResponseWriter, r *http.Request) {
+	done := renamed{Before: a.store.LogID()}
+	var err error
+	if done.Log, err = a.store.NewLog(r.Context()); err == nil {
+		done.Head, err = a.head(r.Context())
+	}
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	for _, p := range a.pushers {
+		p.Wake()
+	}
+	a.logger.Warn("the log has a new name: its readers load anew", "before", done.Before, "log", done.Log, "seq", done.Head)
+	answer(w, http.StatusCreated, "application/json", done)
+}
+
+// readBody decodes a small body of JSON; if it cannot, it answers so and returns false.
+func readBody(w http.ResponseWriter, r *http.Request, into any) bool {
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(into); err != nil {
+		problem(w, http.StatusBadRequest, "the body is not JSON as expected: is the command of another version than the agent?")
+		return false
+	}
+	return true
+}
