@@ -1,0 +1,20 @@
+package producer
+
+import (
+	"context"
+	"crypto/x509"
+	"net"
+	"net/http"
+)
+
+// ClientOver is the client of pushes over another network, which trusts these roots (nil: the system's).
+func ClientOver(dial func(ctx context.Context, network, address string) (net.Conn, error), roots *x509.CertPool) *http.Client {
+	client := CallbackDialer{}.Client()
+	t := client.Transport.(*callbackTransport)
+	t.plain.DialContext, t.secure.DialContext = dial, dial
+	t.secure.TLSClientConfig.RootCAs = roots
+	return client
+}
+
+// Verdict names what the delivery policy makes of a status.
+func Verdict(status int) string { return outcomes[judge(status)] }
