@@ -125,12 +125,16 @@ const (
 )
 
 func (t *tx) record(feed string, ref entityevent.Ref, content entityevent.Content) (r stored, err error) {
+	sound := true
 	_, err = t.one(recordQuery, func(row []driver.Value) {
 		r.row, r.version = integer(row[0]), integer(row[1])
-		copy(r.hash[:], row[2].([]byte))
+		sound = hashOf(row[2], &r.hash)
 		r.seen, r.pass = entityevent.Mask(integer(row[3])), integer(row[4])
 		r.exists, r.same = integer(row[5]) != 0, integer(row[6]) != 0
 	}, feed, ref.Resource, ref.Key, content.Hash[:], text(content.Body))
+	if err == nil && !sound {
+		err = fmt.Errorf("%w: its row", errDamaged)
+	}
 	return r, err
 }
 
@@ -192,6 +196,9 @@ func (s *Store) merge(t *tx, p *prepared, old stored) (content entityevent.Conte
 	var base []byte
 	if _, err = t.one(bodyQuery, func(row []driver.Value) { base, _ = row[0].([]byte) }, old.row); err != nil {
 		return content, false, err
+	}
+	if !whole(base) {
+		return content, false, fmt.Errorf("%w: its body", errDamaged)
 	}
 	merged, err := entityevent.MergeBodies(base, p.content.Body)
 	if err != nil {

@@ -2,11 +2,14 @@ package sqlite
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/mattn/go-sqlite3"
 
 	"github.com/resosync/resosync/entityevent"
 )
@@ -60,18 +63,27 @@ func (s *Store) backup(ctx context.Context, path string) (err error) {
 
 // copyTo fills an empty file, on a connection of its own: the pool's are for short looks.
 func (s *Store) copyTo(ctx context.Context, path string) (err error) {
-	c, err := openConn(s.path, pragmas)
+	c, err := s.openReader()
 	if err != nil {
 		return unavailable(s.path, err)
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	if err := c.query(ctx, `VACUUM INTO ?`, nil, path); err != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return err
+	if err := c.pragma("query_only=false"); err != nil {
+		return unavailable(s.path, err)
 	}
-	return nil
+	err = c.query(ctx, `VACUUM INTO ?`, func([]driver.Value) bool { return true }, path)
+	var e sqlite3.Error
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case remedy(err) == damaged:
+		return unavailable(s.path, err)
+	case errors.As(err, &e) && e.Code == sqlite3.ErrFull: // of the copy's disk, not of the store's
+		return fmt.Errorf("there is no room for it: make some, or choose another disk (%w)", err)
+	}
+	return err
 }
 
 // free says that nothing stands at path.

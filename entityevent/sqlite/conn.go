@@ -4,9 +4,12 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
+	"path/filepath"
 	"unsafe"
 
 	"github.com/mattn/go-sqlite3"
@@ -54,22 +57,50 @@ func openConn(path, pragmas string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{db: db.(*sqlite3.SQLiteConn), stmts: map[string]*stmt{}}, nil
+	c := &conn{db: db.(*sqlite3.SQLiteConn), stmts: map[string]*stmt{}}
+	// What a savepoint may have to undo stays in memory: else it goes to a folder for temporary files, and
+	// there may be none that can be written.
+	if err := c.pragma("temp_store=MEMORY"); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
 }
 
-// create makes an empty database if there is no file. The size of its pages cannot be changed later.
+// create makes an empty database if there is no file, whole or not at all. The size of its pages cannot be
+// changed later. What is left of a database it does not touch: somebody may still want it.
 func create(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err == nil {
+		info, err := f.Stat()
+		if err = errors.Join(err, f.Close()); err == nil && info.Size() == 0 {
+			err = fmt.Errorf("%w: the file is empty", errDamaged)
+		}
+		return err
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if wal, err := os.Stat(path + "-wal"); err == nil && wal.Size() > 0 {
+		return fmt.Errorf("%s-wal is there without its database: put the database back beside it, or remove it as well", path)
+	}
+	made := path + ".new"
+	if f, err = os.OpenFile(made, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
+		return err
+	}
+	err = format(made)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(made, path)
+	}
 	if err != nil {
-		return err
+		return errors.Join(err, os.Remove(made))
 	}
-	info, err := f.Stat()
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if info.Size() > 0 {
-		return nil
-	}
+	return syncFolder(filepath.Dir(path))
+}
+
+func format(path string) error {
 	c, err := openConn(path, "_synchronous=FULL")
 	if err != nil {
 		return err
@@ -86,6 +117,18 @@ func openWriter(path string) (*conn, error) {
 		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
+}
+
+// wantWAL refuses what SQLite falls back to in silence.
+func (c *conn) wantWAL() error {
+	var mode string
+	if _, err := c.one("PRAGMA journal_mode", func(row []driver.Value) { mode = str(row[0]) }); err != nil {
+		return err
+	}
+	if mode != "wal" {
+		return fmt.Errorf("%w: the journal mode is %s", errNoWAL, mode)
+	}
+	return nil
 }
 
 // pragma runs a pragma and drops what it answers.

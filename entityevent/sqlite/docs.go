@@ -21,9 +21,13 @@ const (
 func (s *Store) Get(ctx context.Context, kind, id string) (entityevent.Doc, error) {
 	d := entityevent.Doc{Kind: kind, ID: id}
 	err := s.read(ctx, func(c *conn) error {
-		_, err := c.one(docQuery, func(row []driver.Value) {
-			d.Version, d.Body = integer(row[0]), row[1].([]byte)
+		found, err := c.one(docQuery, func(row []driver.Value) {
+			d.Version = integer(row[0])
+			d.Body, _ = row[1].([]byte)
 		}, kind, id)
+		if err == nil && found && !json.Valid(d.Body) {
+			err = errDamaged
+		}
 		return err
 	})
 	if err != nil {
@@ -36,12 +40,18 @@ func (s *Store) Get(ctx context.Context, kind, id string) (entityevent.Doc, erro
 func (s *Store) List(ctx context.Context, kind string) ([]entityevent.Doc, error) {
 	var docs []entityevent.Doc
 	err := s.read(ctx, func(c *conn) error {
-		return c.query(ctx, docsQuery, func(row []driver.Value) bool {
-			docs = append(docs, entityevent.Doc{
-				Kind: kind, ID: str(row[0]), Version: integer(row[1]), Body: row[2].([]byte),
-			})
-			return true
+		sound := true
+		err := c.query(ctx, docsQuery, func(row []driver.Value) bool {
+			d := entityevent.Doc{Kind: kind, ID: str(row[0]), Version: integer(row[1])}
+			d.Body, _ = row[2].([]byte)
+			docs = append(docs, d)
+			sound = json.Valid(d.Body)
+			return sound
 		}, kind)
+		if err == nil && !sound {
+			err = errDamaged
+		}
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("documents %s: %w", kind, err)

@@ -85,3 +85,17 @@ func (s *Store) Plan(query string) (steps []string, err error) {
 	})
 	return steps, err
 }
+
+// Checkpoint runs what the writer runs when the WAL is too large.
+func (s *Store) Checkpoint() {
+	s.write(context.Background(), &call{run: func(*tx) error { return nil }}) // nobody else leads
+	s.writer.checkpoint()
+}
+
+// FailCommits lets a function refuse the commits of the writer's present connection.
+func (s *Store) FailCommits(refuse func() bool) {
+	s.write(context.Background(), &call{run: func(t *tx) error {
+		t.db.RegisterCommitHook(func() int { return int(flag(refuse())) })
+		return nil
+	}})
+}

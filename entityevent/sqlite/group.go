@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -32,8 +33,11 @@ type writer struct {
 	logger   *slog.Logger
 
 	path     string
+	file     identity
+	spoiled  bool // conn must be replaced before its next use
 	walLimit int64
 	commits  int
+	trimmed  error // what kept the last checkpoint from its work
 
 	mu      sync.Mutex
 	queue   []*call
@@ -154,31 +158,56 @@ type Committed struct {
 // commit runs a group in one transaction and sets every call's outcome. Who waits for events is woken
 // after COMMIT returned, and the callers are answered after that.
 func (w *writer) commit(group []*call) {
-	err := errUnfinished
-	t := &tx{conn: w.conn}
+	t := &tx{}
 	start := time.Now()
+	err := errUnfinished // for a panic
 	defer func() {
 		took := time.Since(start)
 		if err != nil {
-			err = unavailable(w.path, err)
-			w.failed(err)
-			w.giveUp(group, err)
+			err = w.giveUp(group, err)
 		}
+		w.tell(group, err)
 		w.report(group, t, took, err)
 	}()
-	if err = t.begin(); err != nil {
-		return
-	}
-	if err = t.runAll(group); err != nil {
-		return
-	}
-	if _, err = w.conn.exec("COMMIT"); err != nil {
+	if err = w.transact(t, group); err != nil {
 		return
 	}
 	if t.log != "" {
 		w.log.Store(t.log)
 	}
 	w.notifier.Publish(t.notices)
+}
+
+func (w *writer) transact(t *tx, group []*call) error {
+	if err := w.ready(); err != nil {
+		return err
+	}
+	t.conn = w.conn
+	if err := t.begin(); err != nil {
+		return err
+	}
+	if err := t.runAll(group); err != nil {
+		return err
+	}
+	_, err := t.exec("COMMIT")
+	return err
+}
+
+// ready sees that the file is the one that was opened, and replaces a connection that is of no more use.
+func (w *writer) ready() error {
+	if err := w.file.check(); err != nil || !w.spoiled {
+		return err
+	}
+	c, err := openWriter(w.path)
+	if err != nil {
+		return err
+	}
+	// The new one comes first, for the last connection that is closed takes the WAL with it.
+	if err := w.conn.close(); err != nil {
+		w.logger.Warn("connection not closed", "path", w.path, "err", err)
+	}
+	w.conn, w.spoiled = c, false
+	return nil
 }
 
 func (w *writer) report(group []*call, t *tx, took time.Duration, err error) {
@@ -219,30 +248,53 @@ func (w *writer) trim() {
 // and the next one tries again. The passive one comes first because once it has copied everything new
 // readers pass the WAL by; without it the other waits for readers that keep following each other.
 func (w *writer) checkpoint() {
+	var errs []error
 	for _, step := range []string{
 		"busy_timeout=100", "wal_checkpoint(PASSIVE)", "wal_checkpoint(TRUNCATE)", "busy_timeout=" + busyTimeout,
 	} {
 		if err := w.conn.pragma(step); err != nil {
-			w.logger.Warn("checkpoint failed", "path", w.path, "step", step, "err", err)
+			errs = append(errs, fmt.Errorf("%s: %w", step, err))
 		}
 	}
+	err := unavailable(w.path, errors.Join(errs...))
+	switch {
+	case err != nil && w.trimmed == nil:
+		w.logger.Warn("checkpoint failed", "path", w.path, "err", err)
+	case err == nil && w.trimmed != nil:
+		w.logger.Info("checkpoint works again", "path", w.path)
+	}
+	w.trimmed = err
 }
 
 var errUnfinished = errors.New("transaction left unfinished")
 
-// giveUp undoes the whole transaction. A call that was refused for a reason of its own keeps it.
-func (w *writer) giveUp(group []*call, err error) {
+// giveUp undoes the whole transaction and returns what its calls are told. A call that was refused for a
+// reason of its own keeps it.
+func (w *writer) giveUp(group []*call, err error) error {
 	if w.conn.inTx() {
 		if _, rerr := w.conn.exec("ROLLBACK"); rerr != nil {
 			err = errors.Join(err, rerr)
 		}
 	}
+	err = unavailable(w.path, err)
+	w.spoiled = w.spoiled || w.conn.inTx() || spoils(err)
 	for _, c := range group {
 		if c.err == nil && c.panicked == nil {
 			c.err = err
 		}
-		c.err = unavailable(w.path, c.err)
 	}
+	return err
+}
+
+// tell says of every error that means that the store cannot do its work, a call's own as well, that it does.
+func (w *writer) tell(group []*call, err error) {
+	for _, c := range group {
+		c.err = unavailable(w.path, c.err)
+		if err == nil {
+			w.failed(c.err)
+		}
+	}
+	w.failed(err)
 }
 
 // runAll runs the calls of a group, each under its own savepoint. It returns an error when the whole
@@ -303,4 +355,17 @@ func fatal(err error) bool {
 		return false
 	}
 	return true
+}
+
+// spoils says whether a connection that met an error may go on meeting it when the reason is gone: it may
+// have been opened on a file system that could not be written, or remember a damaged page.
+func spoils(err error) bool {
+	var e sqlite3.Error
+	switch {
+	case !errors.Is(err, entityevent.ErrUnavailable):
+		return false
+	case errors.As(err, &e):
+		return e.Code != sqlite3.ErrFull && e.Code != sqlite3.ErrBusy
+	}
+	return errors.Is(err, errDamaged)
 }

@@ -3,9 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/resosync/resosync/entityevent"
 )
@@ -60,6 +62,7 @@ type reader struct {
 	records []entityevent.Record // of the chunk
 	bytes   int
 	yielded int
+	err     error // a row that makes no sense
 }
 
 func newReader(v entityevent.View, q entityevent.Query) *reader {
@@ -91,7 +94,7 @@ func (r *reader) chunk(ctx context.Context, c *conn) error {
 		return !full
 	}, append(r.args(), r.after, int64(limit))...)
 	r.done = r.done || !full && rows < limit
-	return err
+	return errors.Join(err, r.err)
 }
 
 func (r *reader) chunkOfKeys(ctx context.Context, c *conn) error {
@@ -113,7 +116,7 @@ func (r *reader) chunkOfKeys(ctx context.Context, c *conn) error {
 		}
 	}
 	r.done = r.done || len(r.keys) == 0
-	return nil
+	return r.err
 }
 
 func (r *reader) args() []any {
@@ -132,15 +135,30 @@ func (r *reader) take(row []driver.Value) bool {
 		Seen:     entityevent.Mask(integer(row[5])),
 		Modified: instant(row[6]),
 	}
-	copy(record.Hash[:], row[2].([]byte))
 	if body, ok := row[7].([]byte); ok {
 		record.Body = body
+	}
+	if !hashOf(row[2], &record.Hash) || record.Body != nil && !whole(record.Body) {
+		r.err = fmt.Errorf("%w: the row of %s", errDamaged, record.Ref)
+		return false
 	}
 	r.records = append(r.records, record)
 	r.yielded++
 	r.done = r.yielded == r.query.Limit
 	r.bytes += len(record.Body)
 	return !r.done && r.bytes < chunkBytes
+}
+
+// whole says that a body may be what was stored. SQLite notices a damaged page by its structure, but the
+// last page of a long body has none.
+func whole(body []byte) bool {
+	return len(body) >= 2 && body[0] == '{' && body[len(body)-1] == '}' && utf8.Valid(body)
+}
+
+// hashOf reads a hash and says whether it is one.
+func hashOf(v driver.Value, to *entityevent.Hash) bool {
+	b, ok := v.([]byte)
+	return ok && copy(to[:], b) == len(b) && len(b) == len(to)
 }
 
 // Count implements entityevent.Records.

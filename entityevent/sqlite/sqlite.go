@@ -93,7 +93,13 @@ func open(ctx context.Context, path string, o Options) (*Store, error) {
 		s.opened = integer(row[1])
 	})
 	if err == nil && !found {
-		err = errors.New("its meta row is missing")
+		err = fmt.Errorf("%w: no meta row", errDamaged)
+	}
+	if err == nil {
+		err = c.wantWAL()
+	}
+	if err == nil {
+		s.writer.file, err = identify(path)
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.close())
@@ -167,15 +173,34 @@ func (s *Store) read(ctx context.Context, look func(*conn) error) (err error) {
 		s.failed(err)
 	}()
 	if c == nil {
-		if c, err = openConn(s.path, readerPragmas); err != nil {
+		if c, err = s.openReader(); err != nil {
 			return unavailable(s.path, err)
 		}
 	}
 	err = unavailable(s.path, look(c))
+	if spoils(err) {
+		err = errors.Join(err, c.close())
+		c = nil
+	}
 	if err != nil && errors.Is(err, ctx.Err()) { // the driver does not know of causes
 		err = context.Cause(ctx)
 	}
 	return err
+}
+
+// openReader opens a connection on the same file as the others.
+func (s *Store) openReader() (*conn, error) {
+	if err := s.writer.file.check(); err != nil {
+		return nil, err
+	}
+	c, err := openConn(s.path, readerPragmas)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.writer.file.check(); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
 }
 
 // snapshot runs look in one read transaction. look must be short: what it reads cannot be checkpointed.

@@ -2,7 +2,7 @@ package sqlite
 
 import (
 	"database/sql/driver"
-	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -39,7 +39,7 @@ func (t *tx) begin() error {
 	t.now = time.Now().UnixMicro()
 	found, err := t.one(counterQuery, func(row []driver.Value) { t.counter = integer(row[0]) })
 	if err == nil && !found {
-		err = errors.New("the meta row is missing")
+		err = fmt.Errorf("%w: no meta row", errDamaged)
 	}
 	return err
 }
