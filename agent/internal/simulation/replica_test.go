@@ -1,0 +1,201 @@
+package simulation
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/resosync/resosync/entityevent"
+)
+
+// feedName is the consumer's name of the producer.
+const feedName = "mls"
+
+// replica watches what the consumer's store is told.
+type replica struct {
+	w  *world
+	mu sync.Mutex
+
+	cursor   entityevent.Sequence          // up to here everything was checked
+	received map[entityevent.Sequence]bool // of the log that the feed follows
+	revision map[entityevent.Ref]int       // the highest that it ever had
+	written  map[entityevent.Ref]time.Time // when it last changed
+	loose    bool                          // the producer was restored, and the feed does not follow its new log yet
+}
+
+// received checks the cursor: every event up to it was received, or is below where the load began.
+func (r *replica) receive(d entityevent.Delivery, p entityevent.Position, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case errors.Is(err, entityevent.ErrAnotherLog) || err != nil:
+		return
+	case d.Adopt:
+		r.cursor = p.Sequence
+		r.received = map[entityevent.Sequence]bool{}
+		if r.loose && d.Log == r.w.truth.served() {
+			r.loose = false
+			r.revision = map[entityevent.Ref]int{}
+		}
+		return
+	}
+	for _, e := range d.Events {
+		r.received[e.Sequence] = true
+	}
+	if r.loose || !p.Started {
+		return
+	}
+	for _, e := range r.w.truth.between(r.cursor, p.Sequence) {
+		if !r.received[e.Sequence] {
+			r.w.violated("the cursor is never ahead", "it is at %d, and event %d of %s was never received", p.Sequence, e.Sequence, e.Ref)
+		}
+	}
+	r.cursor = max(r.cursor, p.Sequence)
+}
+
+// served is the name under which a client sees the log.
+func (t *truth) served() entityevent.LogID { return t.logID() + "/all" }
+
+func (t *truth) logID() entityevent.LogID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.log
+}
+
+// apply checks what is written to the replica.
+func (r *replica) apply(c entityevent.Commit, outcomes []entityevent.Outcome, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, change := range c.Changes {
+		if err != nil || outcomes[i].Err != nil || outcomes[i].Sequence == 0 {
+			continue
+		}
+		now := time.Now()
+		if change.Op == entityevent.Remove {
+			if since := r.written[change.Ref].Add(-r.w.plan.lag); !r.w.truth.absentSince(change.Ref, since) && !r.loose {
+				r.w.violated("removed only what was removed", "%s was there all the time since %v", change.Ref, since.Sub(epoch))
+			}
+		} else if rev := revision(change.Body); rev > 0 && !r.loose {
+			if rev < r.revision[change.Ref] {
+				r.w.violated("no record goes back in time", "%s from revision %d to %d", change.Ref, r.revision[change.Ref], rev)
+			}
+			r.revision[change.Ref] = rev
+		}
+		r.written[change.Ref] = now
+	}
+}
+
+func revision(body []byte) int {
+	var record struct{ Rev int }
+	_ = json.Unmarshal(body, &record)
+	return record.Rev
+}
+
+func (r *replica) snapshot() *replica {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &replica{cursor: r.cursor, loose: r.loose,
+		received: maps.Clone(r.received), revision: maps.Clone(r.revision), written: maps.Clone(r.written)}
+}
+
+func (r *replica) restore(old *replica) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cursor, r.received, r.revision, r.written = old.cursor, maps.Clone(old.received), maps.Clone(old.revision), maps.Clone(old.written)
+}
+
+// loosen suspends what cannot hold until the feed follows the producer's new log.
+func (r *replica) loosen() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.loose = true
+}
+
+// witness is a subscriber that remembers all that it ever got.
+type witness struct {
+	w       *world
+	mu      sync.Mutex
+	begun   bool
+	start   entityevent.Sequence
+	through entityevent.Sequence // everything up to it has arrived
+	log     string
+}
+
+// push is what one push says.
+type push struct {
+	log            string
+	after, through entityevent.Sequence
+	events         []entityevent.Event
+}
+
+func parsePush(h http.Header, body []byte) (p push, err error) {
+	number := func(name string) entityevent.Sequence {
+		n, nerr := strconv.ParseInt(h.Get(name), 10, 64)
+		err = errors.Join(err, nerr)
+		return entityevent.Sequence(n)
+	}
+	p.log, p.after, p.through = h.Get("EntityEvent-Log"), number("EntityEvent-After"), number("EntityEvent-Through")
+	if err == nil {
+		p.events, err = entityevent.ParseEvents(body)
+	}
+	return p, err
+}
+
+// sent checks every push as it leaves: it holds every event of the log in (after, through], in order.
+func (w *world) sent(link string, req *http.Request, body []byte) {
+	if link == pollLink {
+		return
+	}
+	p, err := parsePush(req.Header, body)
+	if err != nil {
+		w.violated("a push says what it covers", "%s: %v", link, err)
+		return
+	}
+	want := w.truth.between(p.after, p.through)
+	ok := len(want) == len(p.events)
+	for i := range min(len(want), len(p.events)) {
+		ok = ok && want[i].Sequence == p.events[i].Sequence && want[i].Ref == p.events[i].Ref
+	}
+	if !ok {
+		w.violated("a push holds what it covers", "%s: (%d, %d] has %d events, the push %d", link, p.after, p.through, len(want), len(p.events))
+	}
+}
+
+// ServeHTTP takes a push: none may begin after what has arrived.
+func (s *witness) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
+	var body []byte
+	if req.Body != nil {
+		body = readAll(req)
+	}
+	p, err := parsePush(req.Header, body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err != nil:
+		http.Error(rw, "malformed", http.StatusBadRequest)
+		return
+	case !s.begun:
+		s.begun, s.start, s.through = true, p.after, p.after
+	case p.after > s.through:
+		s.w.violated("no event is skipped", "a push begins after %d, and nothing after %d has arrived", p.after, s.through)
+	}
+	s.through = max(s.through, p.through)
+	rw.WriteHeader(http.StatusNoContent)
+}
+
+// forget lets the witness begin anew: the producer was restored.
+func (s *witness) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun = false
+}
+
+func (s *witness) arrived() entityevent.Sequence {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.through
+}

@@ -1,0 +1,239 @@
+package simulation
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/sqlite"
+)
+
+var (
+	oneSeed   = flag.Uint64("seed", 0, "run this seed alone")
+	seeds     = flag.Int("seeds", 200, "how many seeds to run, from 1")
+	showTrace = flag.String("trace", "", "print what happened whose text contains this; . for all")
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// plan is what a seed decides beforehand.
+type plan struct {
+	active       time.Duration // how long there is work and weather
+	odds         float64       // of a fault, in fair weather
+	crashes      int           // of each node, at most
+	crashEvery   time.Duration
+	longestGap   time.Duration
+	logless      bool
+	lag          time.Duration // of the producer's answers, if it names no log
+	longPoll     bool
+	poll         string
+	rate         float64
+	pageSize     int
+	keyBatch     int
+	maxPending   int64
+	pushEvents   int
+	pushBytes    int
+	suspendAfter time.Duration
+	token        string
+	records      int // at the start
+}
+
+func newPlan(r *rand.Rand) plan {
+	p := plan{
+		active:       between(r, 10*time.Minute, 2*time.Hour),
+		odds:         []float64{0, 0.02, 0.05, 0.15}[r.IntN(4)],
+		crashes:      []int{0, 2, 4, 8}[r.IntN(4)],
+		crashEvery:   between(r, time.Minute, 30*time.Minute),
+		longestGap:   between(r, time.Minute, 40*time.Minute),
+		logless:      r.IntN(4) == 0,
+		longPoll:     r.IntN(2) == 0,
+		poll:         []string{"@every 60s", "*/5 * * * *"}[r.IntN(2)],
+		rate:         []float64{1, 5, 20}[r.IntN(3)],
+		pageSize:     []int{7, 20, 100}[r.IntN(3)],
+		keyBatch:     []int{1, 3, 10, 100}[r.IntN(4)],
+		maxPending:   []int64{20, 100, 10000}[r.IntN(3)],
+		pushEvents:   []int{1, 3, 20, 500}[r.IntN(4)],
+		pushBytes:    []int{1000, 1 << 20}[r.IntN(2)],
+		suspendAfter: []time.Duration{0, 20 * time.Minute}[r.IntN(2)],
+		records:      r.IntN(120),
+	}
+	if r.IntN(10) == 0 { // a day in which nothing happens
+		p.longestGap = 24 * time.Hour
+	}
+	return p
+}
+
+// TestSimulation runs the pair under many seeds. Run one of them again with -seed N -v -trace .
+func TestSimulation(t *testing.T) {
+	n := *seeds
+	if testing.Short() {
+		n = 8
+		t.Logf("SHORT: %d seeds of %d; run without -short for all", n, *seeds)
+	}
+	first := uint64(1)
+	if *oneSeed > 0 {
+		first, n = *oneSeed, 1
+	}
+	var failed atomic.Int32
+	for seed := first; seed < first+uint64(n); seed++ {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			if failed.Load() > 3 {
+				t.Skip("SKIPPED: other seeds have failed; run it by -seed")
+			}
+			if run(t, seed); t.Failed() {
+				failed.Add(1)
+			}
+		})
+	}
+}
+
+// TestSameSeedSameRun proves that a seed can be run again.
+func TestSameSeedSameRun(t *testing.T) {
+	for seed := uint64(1); seed <= 6; seed++ {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			once, again := run(t, seed), run(t, seed)
+			if once.sum == again.sum {
+				return
+			}
+			t.Errorf("%d and %d things happened, not the same", once.count, again.count)
+			if *showTrace == "" {
+				return
+			}
+			a, b := slices.Sorted(slices.Values(once.happen)), slices.Sorted(slices.Values(again.happen))
+			for i := range a {
+				if i >= len(b) || a[i] != b[i] {
+					t.Fatalf("first difference:\n%s\n%s", strings.Join(a[max(0, i-5):i+1], "\n"), b[min(i, len(b)-1)])
+				}
+			}
+		})
+	}
+}
+
+// run is one run of a seed.
+func run(t *testing.T, seed uint64) *world {
+	dir := t.TempDir()
+	var w *world
+	synctest.Test(t, func(t *testing.T) {
+		w = newWorld(seed, dir)
+		w.live()
+		for _, line := range w.happen {
+			if strings.Contains(line, strings.TrimPrefix(*showTrace, ".")) {
+				t.Log(line)
+			}
+		}
+		if len(w.broken) > 0 {
+			t.Errorf("%s\nrun it again: go test ./agent/internal/simulation -run 'TestSimulation$' -seed %d", strings.Join(w.broken, "\n"), seed)
+		}
+	})
+	return w
+}
+
+func newWorld(seed uint64, dir string) *world {
+	r := rand.New(rand.NewPCG(seed, 0))
+	w := &world{seed: seed, dir: dir, plan: newPlan(r), over: make(chan struct{}), drawn: map[string]int{}}
+	w.ctx, w.stop = context.WithCancelCause(context.Background())
+	w.truth = &truth{w: w, facts: map[entityevent.Ref]fact{}}
+	w.replica = &replica{w: w, received: map[entityevent.Sequence]bool{}, revision: map[entityevent.Ref]int{}, written: map[entityevent.Ref]time.Time{}}
+	w.witness = &witness{w: w}
+	w.producer = &node{w: w, name: "producer", start: w.startProducer, observe: w.observe, ended: make(chan struct{})}
+	w.consumer = &node{w: w, name: "consumer", start: w.startConsumer, ended: make(chan struct{})}
+	w.network = &network{w: w, logless: w.plan.logless, patience: map[string]time.Time{}, cached: map[string]*reply{}, denied: map[string]time.Time{},
+		weather: climate(r, epoch, epoch.Add(w.plan.active)),
+	}
+	w.network.hosts = map[string]func(context.Context, *http.Request) (*reply, error){
+		"producer.test": w.producer.host, "consumer.test": w.consumer.host,
+		"witness.test": func(_ context.Context, in *http.Request) (*reply, error) { return serve(w.witness, in) },
+	}
+	return w
+}
+
+// observe makes a transaction of the producer take a moment, in which others gather for the next one: they
+// then share it, in the same order in every run.
+func (w *world) observe(l *life) sqlite.Options {
+	return sqlite.Options{ReadConns: 2, Observe: func(sqlite.Committed) {
+		time.Sleep(between(w.dice("commit"), time.Microsecond, 200*time.Microsecond))
+	}}
+}
+
+// live is the whole of a run.
+func (w *world) live() {
+	defer w.stop(errOver)
+	w.note(fmt.Sprintf("plan %+v", w.plan))
+	for _, e := range w.network.weather {
+		w.note("weather: " + e.String())
+	}
+	if err := w.issue(); err != nil {
+		w.violated("a node starts after any crash", "%v", err)
+		return
+	}
+	m := &workload{w: w, r: rand.New(rand.NewPCG(w.seed, 1))}
+	go w.producer.run(w.ctx)
+	if w.plan.records > 0 {
+		c := entityevent.Commit{Feed: entityevent.Local}
+		for range w.plan.records {
+			ref := m.ref()
+			c.Changes = append(c.Changes, entityevent.Change{Ref: ref, Body: m.body(ref)})
+		}
+		m.write(c)
+	}
+	go w.consumer.run(w.ctx)
+	go w.operate()
+	m.run(epoch.Add(w.plan.active))
+	w.note("faults are over")
+	w.mu.Lock()
+	w.calm = true
+	w.mu.Unlock()
+	w.settle("equal at rest")
+	if !w.failed() {
+		// It still works, and at once.
+		m.write(m.commit(3))
+		w.settle("equal after rest")
+	}
+	w.note("over")
+	if l := w.producer.alive(); l != nil {
+		w.checkProducer(l.store)
+	}
+	w.stop(errOver)
+	<-w.producer.ended
+	<-w.consumer.ended
+	w.behind.Wait()
+}
+
+// operate is the producer's operator: he looks at the subscriptions now and then.
+func (w *world) operate() {
+	for w.patient(30 * time.Minute) {
+		w.resume(w.ctx)
+	}
+}
+
+// settle waits until all is at rest and equal. Every wait of both sides ends within a day.
+func (w *world) settle(invariant string) {
+	deadline, step := time.Now().Add(30*time.Hour), time.Second
+	for {
+		left := w.restless()
+		if left == "" || w.failed() {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.violated(invariant, "%s", left)
+			return
+		}
+		if !w.patient(step) {
+			return
+		}
+		step = min(step*3/2, 10*time.Minute)
+	}
+}
