@@ -118,6 +118,8 @@ func (x *exchange) hold(q eventQuery, w window, page entityevent.Page) (entityev
 		switch {
 		case x.r.Context().Err() != nil:
 			return page, x.r.Context().Err()
+		case ctx.Err() != nil && page.Log != x.Store.LogID():
+			return x.gather(q, w, entityevent.OldestFirst) // the log was named anew meanwhile
 		case ctx.Err() != nil, errors.Is(err, entityevent.ErrClosed):
 			return page, nil
 		case err != nil:

@@ -414,11 +414,7 @@ func TestLongPollTimes(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store := openStore(t, t.TempDir())
 			put(t, store, entityevent.Local, 3)
-			schema, err := producer.OpenSchema(t.Context(), store, entityevent.Local, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			server := &producer.Server{Store: store, Schema: schema, Gate: gate{}, Root: root, Prefix: "/odata"}
+			server := bubbleServer(t, store)
 			began := time.Now()
 			w := record(t, server, "/odata/EntityEvent?last_event=3", "Authorization: Bearer all", "Prefer: "+prefer)
 			if took := time.Since(began); took != want {
@@ -436,4 +432,14 @@ func TestLongPollTimes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// bubbleServer serves a store to record.
+func bubbleServer(t testing.TB, store producer.Store) *producer.Server {
+	t.Helper()
+	schema, err := producer.OpenSchema(t.Context(), store, entityevent.Local, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &producer.Server{Store: store, Schema: schema, Gate: gate{}, Root: root, Prefix: "/odata", Writable: true}
 }

@@ -66,8 +66,9 @@ func TestPushRefusedSuspends(t *testing.T) {
 		time.Sleep(48 * time.Hour)
 		s.none(t)
 		got := stateOf(t, store, "b")
-		if got.Status != producer.Suspended || !strings.Contains(got.Reason, "token expired") || got.Cursor != 0 {
-			t.Errorf("%+v", got)
+		const remedy = "token expired: Bearer [redacted] of [redacted] is old; when that is mended, run: resosync resume b"
+		if got.Status != producer.Suspended || !strings.HasSuffix(got.Reason, remedy) || got.Cursor != 0 || !strings.Contains(logged.String(), remedy) {
+			t.Errorf("%+v\n%s", got, logged.String())
 		}
 
 		// Resumed, it goes on from its cursor; Wake makes it so at once.
