@@ -202,14 +202,16 @@ func (a *agent) serveBackup(w http.ResponseWriter, r *http.Request) {
 		err = a.store.Backup(r.Context(), q.Path)
 	}
 	var info fs.FileInfo
+	var unwritable *fs.PathError
 	if err == nil {
 		info, err = os.Stat(q.Path)
 	}
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		problem(w, http.StatusConflict, err.Error())
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
-		problem(w, http.StatusUnprocessableEntity, fmt.Sprintf("%v: name a file in a folder that exists and that the agent (user %d) may write", err, os.Getuid()))
+	case errors.As(err, &unwritable):
+		problem(w, http.StatusUnprocessableEntity, fmt.Sprintf("%s cannot be written: %v: name a file in a folder that exists and that user %d, who writes it, may write",
+			q.Path, unwritable.Err, os.Getuid()))
 	case err != nil:
 		refuse(w, err)
 	default:

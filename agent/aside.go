@@ -103,11 +103,14 @@ all feeds. What can be applied by then is applied, the rest stays set aside. It 
 						}
 						continue
 					}
-					when := "now"
-					if !s.remote {
-						when = "with the next `resosync run` or `resosync sync`"
+					switch {
+					case done.Records == 0:
+						p.printf("%s: nothing of that is set aside\n", feed)
+					case s.remote:
+						p.printf("%s: %s looked at again now\n", feed, pluralAre(int64(done.Records), "record"))
+					default:
+						p.printf("%s: %s looked at again with the next `resosync run` or `resosync sync`\n", feed, pluralAre(int64(done.Records), "record"))
 					}
-					p.printf("%s: %s to look at again, %s\n", feed, plural(int64(done.Records), "record"), when)
 				}
 				return nil
 			})

@@ -112,11 +112,11 @@ var (
 	feedLag     = gauge("feed_lag_events", "Events not yet in the replica, as far as they are known: those in the inbox, and one more while others are known to be missing.", "feed")
 	feedLagTime = gauge("feed_lag_seconds", "Time since nothing was known to be missing from the replica; 0 while nothing is.", "feed")
 	feedContact = gauge("feed_contact_age_seconds", "Time since the producer last answered a poll, or since the start of the agent.", "feed")
-	feedAside   = gauge("feed_aside_records", "Records set aside: poison cannot be applied, recheck is looked at again, held is a removal that the brake holds.", "feed", "kind")
+	feedAside   = gauge("feed_aside_records", "Records set aside: poison cannot be applied, recheck is looked at a second time.", "feed", "kind")
 	feedHeld    = gauge("feed_held_removals", "Removals that the brake holds.", "feed")
 
 	feedReceived = counter("feed_received_events_total", "Events received: by push or by poll.", "feed", "via")
-	feedPushes   = counter("feed_pushes_total", "Pushes received, by the status that they were answered with.", "feed", "outcome")
+	feedPushes   = counter("feed_pushes_total", "Pushes received, by the HTTP status that they were answered with.", "feed", "code")
 	feedApplied  = counter("feed_applied_records_total", "Records that events named, brought up to date or set aside.", "feed")
 	feedLoaded   = counter("feed_loaded_records_total", "Records read by loads.", "feed")
 	feedRequests = counter("feed_requests_total", "Requests to the producer.", "feed")
@@ -178,7 +178,7 @@ func (c collector) feedFigures(out chan<- prometheus.Metric, f consumer.Status, 
 	feedLagTime.put(out, c.lag(f, now), f.Feed)
 	feedContact.put(out, seconds(now, latest(f.Contact, c.opened)), f.Feed)
 	feedHeld.put(out, float64(f.Held), f.Feed)
-	for kind, n := range map[string]int{"poison": f.Aside, "recheck": f.Recheck, "held": f.Held} {
+	for kind, n := range map[string]int{"poison": f.Aside, "recheck": f.Recheck} {
 		feedAside.put(out, float64(n), f.Feed, kind)
 	}
 }
