@@ -77,49 +77,62 @@ func (f *Feed) idle(ctx context.Context, d time.Duration) {
 // applyRound takes what is pending and due, and brings those records up to date. It returns how many
 // records it settled, and the failure that kept it from the rest.
 func (f *Feed) applyRound(ctx context.Context, limit int) (settled int, err error) {
-	select {
-	case f.applying <- struct{}{}:
-		defer func() { <-f.applying }()
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+	err = f.alone(ctx, func(r *round) error {
+		settled, err = r.all(ctx, limit)
+		return err
+	})
+	return settled, err
+}
+
+// alone carries out a round while no other is under way.
+func (f *Feed) alone(ctx context.Context, do func(*round) error) error {
+	if err := hold(ctx, f.applying); err != nil {
+		return err
 	}
-	start, begun := time.Now(), f.touched.begun()
+	defer func() { <-f.applying }()
+	r := &round{fetcher: fetcher{Feed: f}, begun: f.touched.begun()}
+	defer r.close()
 	position, err := f.Store.Position(ctx, f.Name)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	items, err := f.Store.Take(ctx, f.Name, limit)
+	r.lagging = position.Log == ""
+	if r.holds, err = f.heldRemovals(ctx); err != nil {
+		return err
+	}
+	return do(r)
+}
+
+// all is a round of whatever is pending and due.
+func (r *round) all(ctx context.Context, limit int) (settled int, err error) {
+	start := time.Now()
+	items, err := r.Store.Take(ctx, r.Name, limit)
 	if err != nil {
 		return 0, err
 	}
-	due, err := f.Store.Aside(ctx, f.Name, start, retryAside)
+	due, err := r.Store.Aside(ctx, r.Name, start, retryAside)
 	if err != nil {
 		return 0, err
 	}
 	if len(items)+len(due) == 0 {
-		f.state.emptied(start)
+		r.state.emptied(start)
 		return 0, nil
 	}
-	holds, err := f.heldRemovals(ctx)
-	if err != nil {
-		return 0, err
-	}
-	r := &round{fetcher: fetcher{Feed: f}, begun: begun, lagging: position.Log == "", full: len(items) == limit, stuck: len(items) == takeMost, holds: holds}
-	defer r.close()
+	r.full, r.stuck = len(items) == limit, len(items) == takeMost
 	tasks, reviews := r.plan(items, due)
 	switch err = r.run(ctx, tasks, reviews); {
 	case errors.Is(err, errOvertaken):
-		wake(f.apply) // what is still pending is asked for again
+		wake(r.Feed.apply) // what is still pending is asked for again
 		err = nil
 	case err == nil && !r.full:
-		f.state.emptied(start)
+		r.state.emptied(start)
 	}
-	f.stats.settled.Add(int64(r.settled))
+	r.stats.settled.Add(int64(r.settled))
 	if done := len(items); done > 0 {
 		if err != nil {
 			done = min(done, r.settled)
 		}
-		f.state.rate(done, time.Since(start))
+		r.state.rate(done, time.Since(start))
 	}
 	return r.settled, err
 }

@@ -2,8 +2,6 @@ package consumer
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -95,15 +93,7 @@ func (s *brakeState) allows(n int64, exact bool) bool {
 
 func (f *Feed) brakeState(ctx context.Context, resource string) (brakeState, entityevent.Doc, error) {
 	var s brakeState
-	id := f.Name + "/" + resource
-	doc, err := f.Store.Get(ctx, kindBrake, id)
-	doc.Kind, doc.ID = kindBrake, id
-	if err == nil && doc.Body != nil {
-		err = json.Unmarshal(doc.Body, &s)
-	}
-	if err != nil {
-		err = fmt.Errorf("brake of %s: %w", resource, err)
-	}
+	doc, err := f.document(ctx, kindBrake, f.Name+"/"+resource, &s)
 	return s, doc, err
 }
 

@@ -36,31 +36,32 @@ type checkpoint struct {
 
 func (f *Feed) loadState(ctx context.Context) (loadState, entityevent.Doc, error) {
 	var s loadState
-	doc, err := f.document(ctx, f.Name, &s)
+	doc, err := f.document(ctx, kindLoad, f.Name, &s)
 	return s, doc, err
 }
 
 func (f *Feed) checkpoint(ctx context.Context, resource string) (checkpoint, entityevent.Doc, error) {
 	var c checkpoint
-	doc, err := f.document(ctx, f.Name+"/"+resource, &c)
+	doc, err := f.document(ctx, kindLoad, f.Name+"/"+resource, &c)
 	return c, doc, err
 }
 
-func (f *Feed) document(ctx context.Context, id string, into any) (entityevent.Doc, error) {
-	doc, err := f.Store.Get(ctx, kindLoad, id)
-	doc.Kind, doc.ID = kindLoad, id
+// document reads one; the version that it returns fits a later write, also of a new one.
+func (f *Feed) document(ctx context.Context, kind, id string, into any) (entityevent.Doc, error) {
+	doc, err := f.Store.Get(ctx, kind, id)
+	doc.Kind, doc.ID = kind, id
 	if err == nil && doc.Body != nil {
 		err = json.Unmarshal(doc.Body, into)
 	}
 	if err != nil {
-		return doc, fmt.Errorf("load %s: %w", id, err)
+		return doc, fmt.Errorf("%s %s: %w", kind, id, err)
 	}
 	return doc, nil
 }
 
 // with returns the document with another body, as a commit wants it.
 func with(doc entityevent.Doc, body any) entityevent.Doc {
-	// The bodies are plain structs of this file: they always have a JSON text.
+	// The bodies are plain structs of this package: they always have a JSON text.
 	doc.Body, _ = json.Marshal(body)
 	return doc
 }

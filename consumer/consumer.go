@@ -62,25 +62,27 @@ type Feed struct {
 	HTTP   *http.Client // only its Transport is used. Default: a transport of its own.
 	Logger *slog.Logger // Default: none.
 
-	once     sync.Once
-	failed   error // of prepare
-	client   *client
-	schema   schema
-	schedule cron.Schedule
-	wanted   map[string]bool // Resources
-	pull     chan struct{}   // wakes the puller
-	apply    chan struct{}   // wakes the applier
-	loading  chan struct{}   // held by the one who loads
-	complete bool            // nothing is left to load; guarded by loading
-	applying chan struct{}   // held by the one who applies
-	waits    waits           // whether the producer holds a poll
-	tongue   tongue          // how the producer is asked for several keys
-	touched  touched         // what the applier wrote while pages were under way
-	again    pause           // of resources that failed to load
-	state    state
-	stats    stats
-	pushing  chan struct{} // held by each push that is read and stored
-	storing  storing       // whether pushes can be stored
+	once        sync.Once
+	failed      error // of prepare
+	client      *client
+	schema      schema
+	schedule    cron.Schedule
+	wanted      map[string]bool // Resources
+	pull        chan struct{}   // wakes the puller
+	apply       chan struct{}   // wakes the applier
+	loading     chan struct{}   // held by the one who loads
+	complete    bool            // nothing is left to load; guarded by loading
+	applying    chan struct{}   // held by the one who applies
+	waits       waits           // whether the producer holds a poll
+	tongue      tongue          // how the producer is asked for several keys
+	touched     touched         // what the applier wrote while pages were under way
+	reconciling chan struct{}   // held by the one who reconciles
+	reconcileAt cron.Schedule   // nil: never by itself
+	again       pause           // of resources that failed to load
+	state       state
+	stats       stats
+	pushing     chan struct{} // held by each push that is read and stored
+	storing     storing       // whether pushes can be stored
 }
 
 // Check says whether the feed's fields make sense. Every other method does so first.
@@ -114,6 +116,14 @@ func (f *Feed) prepare() error {
 	if f.schedule, err = cron.ParseStandard(f.Poll); err != nil {
 		return fmt.Errorf("poll %q: %w", f.Poll, err)
 	}
+	if f.ReconcileAt == "" {
+		f.ReconcileAt = "0 3 * * *"
+	}
+	if f.ReconcileAt != "never" {
+		if f.reconcileAt, err = cron.ParseStandard(f.ReconcileAt); err != nil {
+			return fmt.Errorf("reconcile %q: %w", f.ReconcileAt, err)
+		}
+	}
 	f.PageSize = positive(f.PageSize, 1000)
 	f.KeyBatch = positive(f.KeyBatch, 100)
 	if f.Settle <= 0 {
@@ -135,7 +145,7 @@ func (f *Feed) prepare() error {
 	f.schema = schema{client: f.client, lock: make(chan struct{}, 1)}
 	f.pull, f.apply = make(chan struct{}, 1), make(chan struct{}, 1)
 	f.pushing = make(chan struct{}, pushesAtOnce)
-	f.loading, f.applying = make(chan struct{}, 1), make(chan struct{}, 1)
+	f.loading, f.applying, f.reconciling = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -175,39 +174,14 @@ func (l *loader) read(p *page) (next string, records []entityevent.Change, err e
 	if err != nil {
 		return "", nil, fmt.Errorf("%w: %w", errUnexpected, err)
 	}
-	if next, err = p.answer.link(next); err == nil {
-		next = l.steady(next, records)
+	if next, err = p.answer.link(next); err != nil || l.at.Linked || l.unsorted || len(records) == 0 {
+		return next, records, err
 	}
-	return next, records, err
-}
-
-// steady replaces a nextLink that counts rows by one that begins after the last key: when a record goes
-// from a page that was read already, counting skips another. Links that name a position are kept.
-func (l *loader) steady(next string, records []entityevent.Change) string {
-	u, err := url.Parse(next)
-	if err != nil || l.at.Linked || l.unsorted || len(records) == 0 || !u.Query().Has("$skip") {
-		return next
+	keys := make([]string, len(records))
+	for i, r := range records {
+		keys[i] = r.Key
 	}
-	for i := 1; i < len(records); i++ {
-		if !l.ascending(records[i-1].Key, records[i].Key) {
-			return next // not in an order that we know
-		}
-	}
-	last := records[len(records)-1].Key
-	if l.key.Quoted {
-		last = odata.Quote(last)
-	}
-	return l.client.root + "/" + l.resource + "?$filter=" + odata.EscapeQuery(l.key.Name+" gt "+last) +
-		"&$orderby=" + odata.EscapeQuery(l.key.Name+" asc")
-}
-
-// ascending says whether a key comes before another, whether by bytes, by letters of either case, or as a
-// number.
-func (l *loader) ascending(a, b string) bool {
-	if !l.key.Quoted && len(a) != len(b) {
-		return len(a) < len(b)
-	}
-	return a < b || strings.ToLower(a) < strings.ToLower(b)
+	return l.steady(l.resource, l.key, next, keys, ""), records, nil
 }
 
 // write commits a page in even parts, and after them its checkpoint together with what could not be

@@ -73,7 +73,12 @@ func (f *Feed) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	reconcile, _, err := f.reconcileState(ctx)
+	if err != nil {
+		return Status{}, err
+	}
 	s := f.state.status()
+	s.Reconciled = reconcile.Last
 	s.Feed, s.Log, s.Sequence, s.Behind, s.Pending = f.Name, p.Log, p.Sequence, p.Behind(), pending
 	s.Loaded, s.Halted = load.Loaded, f.client.pace.halted()
 	s.Aside, s.Recheck, s.Held = int(aside[poison]), int(aside[recheck]), int(aside[held])
@@ -115,6 +120,13 @@ func (s *state) emptied(then time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now.Applied = then
+}
+
+// reconciled notes the end of a pass and returns how many failed in a row.
+func (s *state) reconciled(l *slog.Logger, err error) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.Reconciling.note(l, "reconcile", err)
 }
 
 // polled notes the end of a poll and returns how many failed in a row.

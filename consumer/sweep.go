@@ -24,7 +24,7 @@ func (l *loader) sweep(ctx context.Context) error {
 		if len(tasks) == 0 {
 			return nil
 		}
-		missing, err := l.missing(ctx, tasks)
+		missing, err := l.missing(ctx, l.key, forLoad, tasks)
 		if err != nil {
 			return err
 		}
@@ -44,15 +44,15 @@ func (l *loader) sweep(ctx context.Context) error {
 	}
 }
 
-// missing returns the tasks whose records the producer does not list.
-func (l *loader) missing(ctx context.Context, tasks []*task) ([]*task, error) {
-	f := &fetcher{Feed: l.Feed, errand: forLoad, fields: "&$select=" + odata.EscapeQuery(l.key.Name)}
-	defer f.close()
+// missing returns the tasks, all of one resource, whose records the producer does not list.
+func (f *Feed) missing(ctx context.Context, key keyField, e errand, tasks []*task) ([]*task, error) {
+	lister := &fetcher{Feed: f, errand: e, fields: "&$select=" + odata.EscapeQuery(key.Name)}
+	defer lister.close()
 	var missing []*task
 	for len(tasks) > 0 {
 		var chunk []*task
-		chunk, tasks = f.cut(tasks)
-		keys, err := f.list(ctx, l.key, chunk)
+		chunk, tasks = lister.cut(tasks)
+		keys, err := lister.list(ctx, key, chunk)
 		if err != nil {
 			return nil, err
 		}
