@@ -102,6 +102,9 @@ func (f *fetcher) fetch(ctx context.Context, tasks []*task) error {
 	} else if err == nil {
 		err = f.each(ctx, key, tasks)
 	}
+	if err == nil {
+		err = f.confirm(ctx, key, tasks)
+	}
 	if err != nil && !concernsAll(err) {
 		for _, t := range tasks {
 			if t.verdict == unjudged && t.err == nil {

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/resosync/resosync/entityevent/odata"
 )
 
-// offers asks once whether the producer has the resource at all: one that does not know it answers for
+// offers asks, once until confirm, whether the producer has the resource at all: one that does not know it answers for
 // each of its records as if that one were gone. It is no failure that a producer which has single reads
 // only refuses to list them.
 func (f *fetcher) offers(ctx context.Context, key keyField, resource string) error {
@@ -37,6 +38,26 @@ func (f *fetcher) offers(ctx context.Context, key keyField, resource string) err
 	}
 	f.offered[resource] = err
 	return err
+}
+
+// confirm asks again whether the producer has the resource, after the answers by which its records are
+// absent: one that loses it in the midst of a round answers for each of them as if that one were gone.
+func (f *fetcher) confirm(ctx context.Context, key keyField, tasks []*task) error {
+	resource := tasks[0].Resource
+	if _, asked := f.offered[resource]; !asked || !slices.ContainsFunc(tasks, func(t *task) bool { return t.verdict == absent }) {
+		return nil
+	}
+	delete(f.offered, resource)
+	err := f.offers(ctx, key, resource)
+	for _, t := range tasks {
+		if err != nil && t.verdict == absent {
+			t.verdict, t.err = unjudged, err
+		}
+	}
+	if err != nil && concernsAll(err) {
+		return err
+	}
+	return nil
 }
 
 // proveAbsent asks twice for the key alone, after an answer that may be of a wrong route. Only a query

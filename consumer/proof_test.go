@@ -104,6 +104,30 @@ func TestNoRemovalWhenTheResourceIsUnknown(t *testing.T) {
 	}
 }
 
+// A producer may lose the resource after it said that it has it.
+func TestNoRemovalWhenTheResourceGoesUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := filled("log-1/all", 5)
+		f := newFeed(t, to(src), "Property")
+		catchUp(t, f)
+		for _, key := range []string{"P0001", "P0002", "P0003"} {
+			src.put("Property", key, property(key, 7))
+		}
+		known := answer(200, "application/json", `{"value":[{"ListingKey":"P0001"}]}`)
+		unknown := script(to(src), 1e6, "/Property", answer(404, "application/json", `{"error":{"code":"404","message":"There is no resource Property"}}`))
+		f = newFeedOn(f.Store, script(unknown.RoundTrip, 1, "/Property?$top=1", known))
+		stop := run(t, f)
+		pass(5 * time.Minute)
+		if left := len(replica(t, f.Store, "Property")); left != 5 {
+			t.Errorf("%d records of 5 are left", left)
+		}
+		unknown.times.Store(0)
+		pass(time.Hour)
+		equal(t, src, f.Store)
+		stop()
+	})
+}
+
 // A producer that has single reads only refuses to list records; its 404s prove what they say.
 func TestRemovalWhereNothingIsListed(t *testing.T) {
 	refusal := `{"error":{"code":"1","message":"no"}}`
