@@ -144,8 +144,8 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	now := time.Now()
 	v := c.lookout.look(context.Background())
+	now := time.Now()
 	walBytes.put(out, float64(c.store.WALSize()))
 	isReady.put(out, truth(len(c.reasons(v, now)) == 0))
 	for _, f := range v.feeds {
