@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,6 +52,12 @@ func refused(err error, statuses ...int) bool {
 	return false
 }
 
+// isProper says whether err is a refusal with a status by the producer itself.
+func isProper(err error, status int) bool {
+	var r *refusal
+	return errors.As(err, &r) && r.Proper && r.Status == status
+}
+
 // client asks one producer, on one errand. Its requests are GETs and nothing else.
 type client struct {
 	root   string // of the service, without a slash at its end
@@ -63,6 +70,14 @@ type client struct {
 // as returns the client that asks on another errand.
 func (c client) as(e errand) *client {
 	c.errand = e
+	return &c
+}
+
+// at returns the client that says where the feed stands, if its log has a name.
+func (c client) at(p entityevent.Position) *client {
+	if c.cursor = ""; p.Log != "" {
+		c.cursor = string(p.Log) + ":" + p.Sequence.String()
+	}
 	return &c
 }
 
@@ -96,6 +111,12 @@ func newClient(root *url.URL, token string, p *pace, given *http.Client) *client
 	return c
 }
 
+// When an HTTP/2 connection is silent it is asked for a sign of life, and closed if none comes.
+const (
+	pingAfter   = 10 * time.Second
+	pingTimeout = 10 * time.Second
+)
+
 func newTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
 	return &http.Transport{
@@ -108,6 +129,9 @@ func newTransport() *http.Transport {
 		IdleConnTimeout:       90 * time.Second,
 		ReadBufferSize:        64 << 10,
 		ExpectContinueTimeout: time.Second,
+		// One connection carries all requests, and giving one up does not end it: only a ping finds out
+		// that nobody is there.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
 }
 
@@ -133,6 +157,15 @@ func expected(resp *http.Response) bool {
 		return !strings.Contains(kind, "html")
 	}
 	return strings.Contains(kind, "json")
+}
+
+// errCached: what was true once is no news of the producer.
+var errCached = errors.New("an answer that a cache gives, and not the producer: what stands between must pass on Cache-Control and keep nothing")
+
+// aged says whether an answer comes from a cache (RFC 9111, 5.1).
+func aged(resp *http.Response) bool {
+	age, err := strconv.ParseUint(strings.TrimSpace(resp.Header.Get("Age")), 10, 64)
+	return err == nil && age > 0
 }
 
 // answer is a success, whole. Close it when nothing refers to its body any more.
@@ -161,6 +194,10 @@ func (c *client) get(ctx context.Context, target, accept string, prefer ...strin
 	req.Header.Set("Accept", accept)
 	req.Header.Set("OData-MaxVersion", "4.01")
 	req.Header.Set("User-Agent", "resosync")
+	req.Header.Set("Cache-Control", "no-cache") // nothing on the way knows what is current
+	if c.cursor != "" {
+		req.Header.Set(cursorHeader, c.cursor)
+	}
 	if len(prefer) > 0 {
 		req.Header.Set("Prefer", strings.Join(prefer, ", "))
 	}
@@ -185,6 +222,10 @@ func (c *client) get(ctx context.Context, target, accept string, prefer ...strin
 		err = &refusal{Status: resp.StatusCode, Proper: proper(resp, text)}
 	case !expected(resp):
 		err = fmt.Errorf("%w: neither JSON nor what else was asked for", errUnexpected)
+	case aged(resp) && (c.errand == forPoll || c.pace.isNamed()):
+		// It says what was true a while ago: perhaps before the event that we fetch for. Producers without a
+		// log id may well stand behind a cache, and what they answer is looked at twice anyway.
+		err = fmt.Errorf("%w: %w", errUnexpected, errCached)
 	}
 	if err != nil {
 		body.Close()

@@ -79,6 +79,8 @@ type Feed struct {
 	reconciling chan struct{}   // held by the one who reconciles
 	reconcileAt cron.Schedule   // nil: never by itself
 	again       pause           // of resources that failed to load
+	replays     replays         // by caches on the way
+	resynced    time.Time       // when a load last began because of another log; guarded by loading
 	state       state
 	stats       stats
 	pushing     chan struct{} // held by each push that is read and stored

@@ -15,8 +15,11 @@ import (
 	"github.com/resosync/resosync/entityevent"
 )
 
-// longPoll is how long a producer is asked to hold a poll.
-const longPoll = 30 * time.Second
+// How long a producer is asked to hold a poll until there is news.
+const (
+	atOnce   = time.Duration(0)
+	longPoll = 30 * time.Second
+)
 
 // waits remembers whether the producer holds a poll (RFC 7240, wait).
 type waits struct {
@@ -37,6 +40,35 @@ func (w *waits) learn(holds bool) {
 	w.known, w.holds = true, holds
 }
 
+// replays recognises pages of events that something on the way repeats without saying so: a cache that
+// sends no Age keeps the producer's Date.
+type replays struct {
+	mu    sync.Mutex
+	dates map[string]stamp // by target
+}
+
+// stamp is the Date of an answer, and when it was here.
+type stamp struct {
+	date  string
+	heard time.Time
+}
+
+// seen says whether the producer's clock stood still since the answer before to the same question, and
+// notes this one.
+func (r *replays) seen(target, date string, asked time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last, known := r.dates[target]
+	if known && date != "" && date == last.date && asked.Sub(last.heard) >= 2*time.Second {
+		return true
+	}
+	if len(r.dates) >= 16 || r.dates == nil {
+		r.dates = map[string]stamp{} // few questions are asked again
+	}
+	r.dates[target] = stamp{date, time.Now()}
+	return false
+}
+
 // eventPage is a page of the producer's log.
 type eventPage struct {
 	log     entityevent.LogID // empty: it names none
@@ -47,14 +79,14 @@ type eventPage struct {
 	held    bool   // the producer applied Prefer: wait
 }
 
-// eventsAfter asks for the events after a position, oldest first.
-func (f *Feed) eventsAfter(ctx context.Context, after entityevent.Sequence, hold bool) (eventPage, error) {
+// eventsAfter asks for the events after a number, oldest first, and tells where the feed stands.
+func (f *Feed) eventsAfter(ctx context.Context, at entityevent.Position, after entityevent.Sequence, hold time.Duration) (eventPage, error) {
 	prefer := []string{fmt.Sprintf("odata.maxpagesize=%d", f.PageSize)}
-	if hold {
-		prefer = append(prefer, fmt.Sprintf("wait=%d", int(longPoll.Seconds())))
+	if hold > 0 {
+		prefer = append(prefer, fmt.Sprintf("wait=%d", int(hold.Seconds())))
 	}
 	query := fmt.Sprintf("$filter=EntityEventSequence%%20gt%%20%d&$orderby=EntityEventSequence%%20asc&$top=%d", after, f.PageSize)
-	p, err := f.events(ctx, query, after, prefer...)
+	p, err := f.events(ctx, f.client.as(forPoll).at(at), query, after, prefer...)
 	if err != nil {
 		return p, fmt.Errorf("EntityEvent after %d: %w", after, err)
 	}
@@ -75,7 +107,7 @@ func (f *Feed) eventsAfter(ctx context.Context, after entityevent.Sequence, hold
 
 // head asks for the newest event: its log, its number, and how far the producer has looked.
 func (f *Feed) head(ctx context.Context) (eventPage, error) {
-	p, err := f.events(ctx, "$orderby=EntityEventSequence%20desc&$top=1", 0)
+	p, err := f.events(ctx, f.client.as(forPoll), "$orderby=EntityEventSequence%20desc&$top=1", 0)
 	if err != nil {
 		return p, fmt.Errorf("head of EntityEvent: %w", err)
 	}
@@ -105,7 +137,7 @@ func (f *Feed) climb(ctx context.Context, low entityevent.Sequence) (entityevent
 	step := entityevent.Sequence(0) // at first there is nothing above, of any server that knows its order
 	for high := entityevent.Sequence(math.MaxInt64); low < high; {
 		at := low + min(step, (high-low)/2)
-		page, err := f.eventsAfter(ctx, at, false)
+		page, err := f.eventsAfter(ctx, entityevent.Position{}, at, atOnce)
 		if err != nil {
 			return low, err
 		}
@@ -123,23 +155,23 @@ func (f *Feed) climb(ctx context.Context, low entityevent.Sequence) (entityevent
 
 // events asks for events. A page may be empty though more follows (RCP-27): it follows the nextLink, unless
 // the page itself says that the producer looked further than after.
-func (f *Feed) events(ctx context.Context, query string, after entityevent.Sequence, prefer ...string) (eventPage, error) {
-	p, err := f.eventPage(ctx, "EntityEvent?"+query, prefer...)
+func (f *Feed) events(ctx context.Context, c *client, query string, after entityevent.Sequence, prefer ...string) (eventPage, error) {
+	p, err := f.eventPage(ctx, c, "EntityEvent?"+query, prefer...)
 	asked, seen := p.asked, map[string]bool{}
 	for err == nil && len(p.events) == 0 && p.next != "" && (p.log == "" || p.through <= after) {
 		if seen[p.next] {
 			return p, fmt.Errorf("%w: nextLinks that lead in a circle", errUnexpected)
 		}
 		seen[p.next] = true
-		p, err = f.eventPage(ctx, p.next, prefer...)
+		p, err = f.eventPage(ctx, c, p.next, prefer...)
 	}
 	p.asked = asked
 	return p, err
 }
 
-func (f *Feed) eventPage(ctx context.Context, target string, prefer ...string) (eventPage, error) {
+func (f *Feed) eventPage(ctx context.Context, c *client, target string, prefer ...string) (eventPage, error) {
 	p := eventPage{asked: time.Now()}
-	a, err := f.client.as(forPoll).get(ctx, target, asJSON, prefer...)
+	a, err := c.get(ctx, target, asJSON, prefer...)
 	if err != nil {
 		return p, err
 	}
@@ -149,6 +181,9 @@ func (f *Feed) eventPage(ctx context.Context, target string, prefer ...string) (
 	}
 	if p.events, err = entityevent.ParseEvents(a.Body); err != nil {
 		return p, fmt.Errorf("%w: %w", errUnexpected, err)
+	}
+	if f.replays.seen(target, a.Header.Get("Date"), p.asked) {
+		return p, fmt.Errorf("%w: %w", errUnexpected, errCached)
 	}
 	p.log = entityevent.LogID(a.Header.Get(logHeader))
 	p.held = strings.Contains(strings.ToLower(strings.Join(a.Header.Values("Preference-Applied"), ",")), "wait")

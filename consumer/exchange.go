@@ -13,9 +13,12 @@ import (
 	"time"
 )
 
-// silence is how long an exchange may go without one byte: longer than any long poll is held. What is
-// silent for longer is a half-open connection.
-const silence = longPoll + 15*time.Second
+// How long an exchange may go without one byte; what is silent for longer is a half-open connection. A
+// producer that was asked to hold a request may be silent for as long as it holds it.
+const (
+	silence     = 30 * time.Second
+	heldSilence = longPoll + 15*time.Second
+)
 
 // maxAnswer bounds an answer, decompressed.
 const maxAnswer = 48 << 20
@@ -46,7 +49,12 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	defer cancel(nil)
-	quiet := time.AfterFunc(silence, func() {
+	limit := silence
+	if strings.Contains(req.Header.Get("Prefer"), "wait=") {
+		limit = heldSilence
+	}
+	quiet := time.AfterFunc(limit, func() {
+		x.pace.stats.silent.Add(1)
 		// Connections die together: the next attempt takes a new one, and none of the others that lie idle.
 		if t, pooled := x.next.(interface{ CloseIdleConnections() }); pooled {
 			t.CloseIdleConnections()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
@@ -40,6 +41,10 @@ func (f *Feed) Follow(ctx context.Context) error {
 		switch {
 		case !level:
 			delay := pollBackoff.Delay(failures)
+			if errors.Is(err, errRestored) {
+				// It answers. As soon as it has another name all is well again.
+				delay = min(delay, time.Until(f.schedule.Next(time.Now())))
+			}
 			f.rest(ctx, min(delay, breath))
 			f.nap(ctx, delay-breath)
 		case !end.over:
@@ -110,12 +115,18 @@ func (f *Feed) poll(ctx context.Context, hold bool) (reached, error) {
 	asked := p.Sequence
 	var first time.Time // when the page after the cursor was asked for: none looked there later
 	for {
-		held := hold && !end.Behind()
-		page, err := f.eventsAfter(ctx, asked, held)
+		held := atOnce
+		if hold && !end.Behind() {
+			held = longPoll
+		}
+		page, err := f.eventsAfter(ctx, end.Position, asked, held)
 		if err != nil {
+			if isProper(err, http.StatusGone) {
+				err = f.gone(ctx, end.Position, err)
+			}
 			return end, err
 		}
-		if held {
+		if held == longPoll {
 			f.waits.learn(page.held)
 		}
 		if first.IsZero() {
@@ -126,8 +137,7 @@ func (f *Feed) poll(ctx context.Context, hold bool) (reached, error) {
 			return end, fmt.Errorf("%w: a page names another log than the one followed", entityevent.ErrAnotherLog)
 		}
 		if page.through < asked {
-			return end, fmt.Errorf("%w: the producer's log ends at %d, below our cursor %d: it was restored from a backup, or answers from an old copy",
-				errUnexpected, page.through, asked)
+			return end, fmt.Errorf("%w: it ends at %d, we are at %d", errRestored, page.through, asked)
 		}
 		over := len(page.events) == 0 && !(page.next != "" && page.through > asked)
 		if over && page.log == "" && end.events == 0 {
@@ -169,26 +179,4 @@ func (f *Feed) receive(ctx context.Context, page eventPage, asked entityevent.Se
 		wake(f.apply)
 	}
 	return p, err
-}
-
-// checkHead recognises a producer without a log id that was set back: it has neither the event at our
-// cursor nor one above, its newest is below, and all that still is so when asked again.
-func (f *Feed) checkHead(ctx context.Context, cursor entityevent.Sequence) error {
-	for range 2 {
-		if cursor == 0 {
-			return nil // nothing is below
-		}
-		last, err := f.eventsAfter(ctx, cursor-1, false)
-		if err != nil || last.log != "" || len(last.events) > 0 {
-			return err
-		}
-		head, err := f.newest(ctx)
-		if err != nil || head.log != "" || head.through >= cursor {
-			return err
-		}
-		if err := retry.Sleep(ctx, f.Settle); err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("%w: the producer's newest event is below ours, %d", entityevent.ErrAnotherLog, cursor)
 }

@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// resyncEvery bounds how often another log may cause a load.
-	resyncEvery = time.Hour
 	// loadAtOnce is how many resources are loaded in parallel from a producer that sends a log id.
 	loadAtOnce = 2
 )
@@ -76,27 +74,6 @@ func (f *Feed) reload(ctx context.Context) error {
 		err = f.finish(ctx)
 	}
 	return err
-}
-
-// resynchronise loads again because the producer has another log, at most once an hour.
-func (f *Feed) resynchronise(ctx context.Context) error {
-	if err := hold(ctx, f.loading); err != nil {
-		return err
-	}
-	defer func() { <-f.loading }()
-	state, doc, err := f.loadState(ctx)
-	if err != nil {
-		return err
-	}
-	if wait := resyncEvery - time.Since(state.Resynced); wait > 0 && !state.Resynced.IsZero() {
-		return fmt.Errorf("%w again: the feed was loaded for that reason at %s, and will be again after %s; if the url leads to several servers, give the url of one",
-			entityevent.ErrAnotherLog, state.Resynced.Format(time.TimeOnly), wait.Round(time.Minute))
-	}
-	state.Resynced = time.Now()
-	if err := f.begin(ctx, state, doc); err != nil {
-		return err
-	}
-	return f.finish(ctx)
 }
 
 // begin notes the producer's head and lets the feed follow its log from there. Only what is read after
