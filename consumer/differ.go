@@ -186,7 +186,7 @@ func (f *Feed) changing(ctx context.Context) (map[entityevent.Ref]bool, error) {
 	}
 	refs := map[entityevent.Ref]bool{}
 	for after := p.Sequence; len(refs) < takeMost; {
-		page, err := f.eventsAfter(ctx, after, false)
+		page, err := f.eventsAfter(ctx, entityevent.Position{}, after, atOnce)
 		if err != nil {
 			return nil, err
 		}
