@@ -7,8 +7,9 @@ TOOLS   := $(CURDIR)/.ci/bin
 # golangci-lint is a program of its own, so its version stands here and not among the module's dependencies.
 LINT_VERSION := v2.15.0
 FUZZTIME ?= 30s
+SOAK     ?= 10m
 
-.PHONY: help build modules tools test race lint vet demo bench fuzz image clean
+.PHONY: help build modules tools test race lint vet demo bench fuzz soak image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,9 @@ fuzz: modules ## fuzz every parser of outside input, FUZZTIME each
 	  for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' "$$file" | sed 's/^func //'); do \
 	    echo "== $$dir $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \
 	  done; done
+
+soak: build ## run a pair for SOAK under constant faults; its memory, files and goroutines must stay flat
+	go run ./agent/internal/soak -for $(SOAK) -binary ./resosync
 
 image: ## build the container image, where an engine answers
 	@if docker info >/dev/null 2>&1; then \
