@@ -37,8 +37,8 @@ func (d CallbackDialer) Client() *http.Client {
 
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-func (d CallbackDialer) transport(scheme string) *http.Transport {
-	dialer := &net.Dialer{
+func (d CallbackDialer) dialer(scheme string) *net.Dialer {
+	return &net.Dialer{
 		Timeout: 10 * time.Second,
 		// A peer that vanished without a word is noticed here, not by the next push.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
@@ -46,9 +46,12 @@ func (d CallbackDialer) transport(scheme string) *http.Transport {
 			return d.Check(scheme, address)
 		},
 	}
+}
+
+func (d CallbackDialer) transport(scheme string) *http.Transport {
 	// HTTP/2 is left out: one batch is in flight at a time, and a timeout must end the connection.
 	return &http.Transport{
-		DialContext:            dialer.DialContext,
+		DialContext:            d.dialer(scheme).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,
 		MaxIdleConnsPerHost:    1000, // one for each subscription, for many may be at one host

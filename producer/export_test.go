@@ -18,3 +18,13 @@ func ClientOver(dial func(ctx context.Context, network, address string) (net.Con
 
 // Verdict names what the delivery policy makes of a status.
 func Verdict(status int) string { return outcomes[judge(status)] }
+
+// ClientAsking is the client of pushes that asks this resolver.
+func (d CallbackDialer) ClientAsking(r *net.Resolver) *http.Client {
+	client := d.Client()
+	t := client.Transport.(*callbackTransport)
+	plain, secure := d.dialer("http"), d.dialer("https")
+	plain.Resolver, secure.Resolver = r, r
+	t.plain.DialContext, t.secure.DialContext = plain.DialContext, secure.DialContext
+	return client
+}

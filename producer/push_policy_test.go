@@ -246,16 +246,28 @@ func TestPushOutlivesTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := openStore(t, t.TempDir())
 		subscribe(t, store, "b")
-		broken := &breaking{Store: store, err: errors.New("disk full")}
+		broken := &breaking{Store: store, err: errAiling}
+		var logged bytes.Buffer
 		s := newSubscriber()
-		start(t, newPusher(t, broken, s))
+		p := newPusher(t, broken, s)
+		p.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+		stop := start(t, p)
 		want := put(t, store, "local", 3)
 		time.Sleep(time.Hour)
 		s.none(t)
 		broken.mu.Lock()
 		broken.err = nil
 		broken.mu.Unlock()
+		mended := time.Now()
 		wantChain(t, 0, []pushed{s.next(t)}, want)
+		if took := time.Since(mended); took > 10*time.Second {
+			t.Errorf("it went on %v after the store did", took)
+		}
+		time.Sleep(time.Second)
+		stop()
+		if text := logged.String(); strings.Count(text, "waits for the store") != 1 || strings.Count(text, "goes on") != 1 {
+			t.Errorf("logged %s", text)
+		}
 	})
 }
 

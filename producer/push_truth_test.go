@@ -56,7 +56,7 @@ type row struct {
 	peer   func(*end)
 	then   verdict
 
-	dial  func(context.Context) error // fails instead
+	dial  func(context.Context, string) error // fails instead
 	tls   bool
 	roots *x509.CertPool
 	url   string // of a real server, reached through real sockets
@@ -186,7 +186,7 @@ func TestPushTruthTable(t *testing.T) {
 		{answer: "no route", dial: refuses(syscall.EHOSTUNREACH), then: fails("no route to host")},
 		{answer: "unknown name", dial: refuses(&net.DNSError{Err: "no such host", Name: "b.example", IsNotFound: true}), then: fails("no such host")},
 		{answer: "names cannot be resolved", dial: refuses(&net.DNSError{Err: "server misbehaving", Name: "b.example", IsTemporary: true}), then: fails("server misbehaving")},
-		{answer: "never connected", dial: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, then: fails("no answer within 15s")},
+		{answer: "never connected", dial: func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }, then: fails("no answer within 15s")},
 		{answer: "reset before the request", peer: func(*end) {}, then: fails("EOF")},
 		{answer: "reset while connecting", dial: refuses(syscall.ECONNRESET), then: fails("connection reset by peer")},
 		{answer: "reset during the request", peer: func(e *end) { _, _ = e.in.ReadByte() }, then: fails("EOF")},
@@ -450,8 +450,8 @@ func cutRaw(text string) func(*end) {
 	}
 }
 
-func refuses(err error) func(context.Context) error {
-	return func(context.Context) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
+func refuses(err error) func(context.Context, string) error {
+	return func(context.Context, string) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
 }
 
 // listening serves a peer on loopback.

@@ -2,6 +2,7 @@ package producer_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -26,7 +27,7 @@ import (
 // the peer.
 type wire struct {
 	peer  func(*end)
-	fails func(ctx context.Context) error // of dialling; nil: it does not fail
+	fails func(ctx context.Context, address string) error // of dialling; nil: it does not fail
 
 	mu       sync.Mutex
 	ends     []*end
@@ -44,6 +45,7 @@ type attempt struct {
 type end struct {
 	net.Conn
 	in      *bufio.Reader
+	address string        // that was dialled
 	left    chan struct{} // closed when the other side is; nil on a real connection
 	written atomic.Int64  // bytes that the other side took
 }
@@ -62,9 +64,11 @@ func (e *end) request() *http.Request {
 	if err != nil {
 		return nil
 	}
-	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
 		return nil
 	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	return r
 }
 
@@ -73,15 +77,15 @@ func (e *end) gone() {
 	_, _ = io.Copy(io.Discard, e.in)
 }
 
-func (w *wire) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+func (w *wire) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	if w.fails != nil {
-		if err := w.fails(ctx); err != nil {
+		if err := w.fails(ctx, address); err != nil {
 			return nil, err
 		}
 	}
 	here, there := net.Pipe()
 	e := newEnd(there)
-	e.left = make(chan struct{})
+	e.address, e.left = address, make(chan struct{})
 	w.mu.Lock()
 	w.ends = append(w.ends, e)
 	w.mu.Unlock()
@@ -194,18 +198,21 @@ func once(text string) func(*end) {
 // drips answers with the text, and then with the same piece over and over, at an interval.
 func drips(text, piece string, every time.Duration) func(*end) {
 	return func(e *end) {
-		if e.request() == nil {
+		if e.request() != nil {
+			drip(e, text, piece, every)
+		}
+	}
+}
+
+func drip(e *end, text, piece string, every time.Duration) {
+	_, err := io.WriteString(e, text)
+	for err == nil {
+		select {
+		case <-time.After(every):
+		case <-e.left:
 			return
 		}
-		_, err := io.WriteString(e, text)
-		for err == nil {
-			select {
-			case <-time.After(every):
-			case <-e.left:
-				return
-			}
-			_, err = io.WriteString(e, piece)
-		}
+		_, err = io.WriteString(e, piece)
 	}
 }
 
