@@ -1,11 +1,15 @@
 package producer_test
 
 import (
+	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/resosync/resosync/producer"
@@ -46,6 +50,16 @@ func TestCallbackCheck(t *testing.T) {
 		{"https", "[fc00::1]:443", false},
 		{"https", "[ff02::1]:443", false},
 		{"https", "[64:ff9b::7f00:1]:443", false},
+		{"https", "[64:ff9b::a9fe:a9fe]:443", false}, // NAT64 of 169.254.169.254
+		{"https", "[64:ff9b:1::a00:1]:443", false},   // NAT64 of a local prefix
+		{"https", "[::7f00:1]:443", false},           // IPv4-compatible
+		{"https", "[::ffff:0:7f00:1]:443", false},    // IPv4-translated
+		{"https", "[::ffff:169.254.169.254]:443", false},
+		{"https", "[::ffff:93.184.216.34]:443", true},
+		{"https", "[fec0::1]:443", false},
+		{"https", "2130706433:443", false}, // only what was resolved is an address
+		{"https", "0x7f.1:443", false},
+		{"https", "0177.0.0.1:443", false},
 		{"https", "[2002:7f00:1::]:443", false},
 		{"https", "[2001:0:1::]:443", false},
 		{"https", "[2001:db8::1]:443", false},
@@ -99,4 +113,87 @@ func TestCallbackClientFollowsNoRedirect(t *testing.T) {
 	if resp.StatusCode != http.StatusTemporaryRedirect || reached {
 		t.Errorf("%d, reached %v", resp.StatusCode, reached)
 	}
+}
+
+// A name is looked at each time it is resolved, also one that at first led elsewhere, and one that is
+// another spelling of an address.
+func TestCallbackClientLooksAtEveryResolution(t *testing.T) {
+	var reached atomic.Int64
+	listener, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Skip("SKIPPED: this system has no 127.0.0.2: ", err, "; run it on Linux")
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
+	server.Listener.Close()
+	server.Listener = listener
+	server.Start()
+	defer server.Close()
+	port := server.URL[strings.LastIndexByte(server.URL, ':'):]
+
+	var address atomic.Value
+	allowed := producer.CallbackDialer{AllowCallbacks: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}}
+	client := allowed.ClientAsking(nameServer(t, &address))
+	ask := func(host string) error {
+		resp, err := client.Get("http://" + host + port)
+		if err == nil {
+			resp.Body.Close()
+		}
+		client.CloseIdleConnections()
+		return err
+	}
+	address.Store([4]byte{127, 0, 0, 2})
+	if err := ask("b.example"); err != nil || reached.Load() != 1 {
+		t.Fatalf("reached %d times: %v", reached.Load(), err)
+	}
+	for _, second := range [][4]byte{{127, 0, 0, 1}, {0, 0, 0, 0}, {169, 254, 169, 254}, {10, 0, 0, 1}} {
+		address.Store(second)
+		for _, host := range []string{"b.example", "2130706433", "0x7f000001", "127.1", "0177.0.0.1"} {
+			// Go's own resolver has no names of digits alone, the system's may.
+			if err := ask(host); err == nil || host == "b.example" && !errors.Is(err, producer.ErrCallback) {
+				t.Errorf("%s at %v: %v", host, second, err)
+			}
+		}
+	}
+	if reached.Load() != 1 {
+		t.Errorf("reached %d times", reached.Load())
+	}
+}
+
+// nameServer answers every question for an IPv4 address with this one, on loopback.
+func nameServer(t *testing.T, address *atomic.Value) *net.Resolver {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		for query := make([]byte, 512); ; {
+			n, from, err := conn.ReadFrom(query)
+			if err != nil {
+				return
+			}
+			end := 12 // the question ends after a name, a type and a class
+			for end < n && query[end] != 0 {
+				end += int(query[end]) + 1
+			}
+			end += 5
+			if end > n {
+				continue
+			}
+			reply := slices.Clone(query[:end])
+			copy(reply[2:], []byte{0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}) // an answer, without records
+			if query[end-3] == 1 {                                      // of type A
+				reply[7] = 1
+				a := address.Load().([4]byte)
+				reply = append(append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4), a[:]...)
+			}
+			if _, err := conn.WriteTo(reply, from); err != nil {
+				return
+			}
+		}
+	}()
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", conn.LocalAddr().String())
+	}}
 }
