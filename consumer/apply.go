@@ -64,15 +64,7 @@ func (f *Feed) rest(ctx context.Context, d time.Duration) {
 }
 
 // idle waits until d has passed or something is received.
-func (f *Feed) idle(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(max(d, 0))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-f.apply:
-	case <-t.C:
-	}
-}
+func (f *Feed) idle(ctx context.Context, d time.Duration) { doze(ctx, f.apply, d) }
 
 // applyRound takes what is pending and due, and brings those records up to date. It returns how many
 // records it settled, and the failure that kept it from the rest.

@@ -65,12 +65,20 @@ func (f *Feed) Follow(ctx context.Context) error {
 }
 
 // nap waits until d has passed or a push shows that events are missing.
-func (f *Feed) nap(ctx context.Context, d time.Duration) {
+func (f *Feed) nap(ctx context.Context, d time.Duration) { doze(ctx, f.pull, d) }
+
+// doze waits until d has passed or c is woken. With both at once it is woken, so that a run repeats.
+func doze(ctx context.Context, c <-chan struct{}, d time.Duration) {
+	select {
+	case <-c:
+		return
+	default:
+	}
 	t := time.NewTimer(max(d, 0))
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-	case <-f.pull:
+	case <-c:
 	case <-t.C:
 	}
 }
