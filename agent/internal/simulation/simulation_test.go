@@ -22,7 +22,7 @@ import (
 var (
 	oneSeed   = flag.Uint64("seed", 0, "run this seed alone")
 	seeds     = flag.Int("seeds", 200, "how many seeds to run, from 1")
-	showTrace = flag.String("trace", "", "print what happened whose text contains this; . for all")
+	showTrace = flag.String("show", "", "print what happened whose text contains this; . for all")
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -74,7 +74,7 @@ func newPlan(r *rand.Rand) plan {
 	return p
 }
 
-// TestSimulation runs the pair under many seeds. Run one of them again with -seed N -v -trace .
+// TestSimulation runs the pair under many seeds. Run one of them again with -seed N -v -show .
 func TestSimulation(t *testing.T) {
 	n := *seeds
 	if testing.Short() {

@@ -71,7 +71,7 @@ func (w *world) note(what string) {
 	w.sum += h.Sum64()
 	w.count++
 	if *showTrace != "" {
-		w.happen = append(w.happen, fmt.Sprintf("%18v %s", since, what))
+		w.happen = append(w.happen, fmt.Sprintf("%016.9f %s", since.Seconds(), what))
 	}
 }
 
