@@ -16,9 +16,10 @@ import (
 
 // Backup writes a consistent copy of the store to path, with mode 0600, while the store is in use, and
 // returns when the copy is durable. It holds everything that was answered before the call began. A file
-// at path is refused and stays as it is; when Backup fails, or ctx ends, it leaves no file.
+// at path is refused and stays as it is; when Backup fails, or ctx ends, it leaves no file. First it
+// reads every page to see that the store is sound: a copy of a damaged one is not worth having.
 //
-// It reads in one transaction: meanwhile what is written stays in the WAL, which grows by it and shrinks
+// It reads in long transactions, one after the other: meanwhile what is written stays in the WAL, which grows by it and shrinks
 // again afterwards. A store opened on the copy carries on the same log: whoever puts it in the place of
 // the original calls NewLog.
 func (s *Store) Backup(ctx context.Context, path string) error {
@@ -71,7 +72,9 @@ func (s *Store) copyTo(ctx context.Context, path string) (err error) {
 	if err := c.pragma("query_only=false"); err != nil {
 		return unavailable(s.path, err)
 	}
-	err = c.query(ctx, `VACUUM INTO ?`, func([]driver.Value) bool { return true }, path)
+	if err = check(ctx, c); err == nil {
+		err = c.query(ctx, `VACUUM INTO ?`, func([]driver.Value) bool { return true }, path)
+	}
 	var e sqlite3.Error
 	switch {
 	case err == nil:
@@ -84,6 +87,28 @@ func (s *Store) copyTo(ctx context.Context, path string) (err error) {
 		return fmt.Errorf("there is no room for it: make some, or choose another disk (%w)", err)
 	}
 	return err
+}
+
+const (
+	pagesCheck = `PRAGMA quick_check(1)`
+	// SQLite looks at the structure alone, and the pages of a long body have next to none: see whole.
+	bodiesCheck = `SELECT 'body of ' || resource || ' ' || key FROM records WHERE body IS NOT NULL AND
+		(substr(CAST(body AS BLOB), -1) <> x'7d' OR instr(CAST(body AS BLOB), x'00') > 0) LIMIT 1`
+)
+
+// check reads every page and returns errDamaged if one of them makes no sense.
+func check(ctx context.Context, c *conn) error {
+	for _, query := range []string{pagesCheck, bodiesCheck} {
+		said := "ok"
+		err := c.query(ctx, query, func(row []driver.Value) bool { said = str(row[0]); return true })
+		if err != nil {
+			return err
+		}
+		if said != "ok" {
+			return fmt.Errorf("%w: %s", errDamaged, said)
+		}
+	}
+	return nil
 }
 
 // free says that nothing stands at path.

@@ -72,8 +72,9 @@ func create(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err == nil {
 		info, err := f.Stat()
-		if err = errors.Join(err, f.Close()); err == nil && info.Size() == 0 {
-			err = fmt.Errorf("%w: the file is empty", errDamaged)
+		// SQLite would take so short a file for a new one.
+		if err = errors.Join(err, f.Close()); err == nil && info.Size() < 512 {
+			err = fmt.Errorf("%w: the file has %d bytes", errDamaged, info.Size())
 		}
 		return err
 	}

@@ -3,7 +3,9 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 
@@ -13,8 +15,27 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// versionQuery is asked first because goose takes a version that it cannot read for none.
+const versionQuery = `SELECT count(*), max(version_id) FROM goose_db_version`
+
+func probe(path string) error {
+	c, err := openConn(path, pragmas)
+	if err != nil {
+		return err
+	}
+	skip := func([]driver.Value) {}
+	found, err := c.one(`SELECT 1 FROM sqlite_schema WHERE name = 'goose_db_version'`, skip)
+	if err == nil && found {
+		_, err = c.one(versionQuery, skip)
+	}
+	return errors.Join(err, c.close())
+}
+
 // migrate brings the schema up to this program's version, each step in a transaction of its own.
 func migrate(ctx context.Context, path string) (err error) {
+	if err := probe(path); err != nil {
+		return err
+	}
 	db, err := sql.Open("sqlite3", dsn(path, writerPragmas))
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -149,10 +150,11 @@ func (r *reader) take(row []driver.Value) bool {
 	return !r.done && r.bytes < chunkBytes
 }
 
-// whole says that a body may be what was stored. SQLite notices a damaged page by its structure, but the
-// last page of a long body has none.
+// whole says that a body may be what was stored. SQLite notices a damaged page by its structure, and the
+// pages of a long body have next to none.
 func whole(body []byte) bool {
-	return len(body) >= 2 && body[0] == '{' && body[len(body)-1] == '}' && utf8.Valid(body)
+	return len(body) >= 2 && body[0] == '{' && body[len(body)-1] == '}' &&
+		bytes.IndexByte(body, 0) < 0 && utf8.Valid(body)
 }
 
 // hashOf reads a hash and says whether it is one.
