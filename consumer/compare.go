@@ -38,7 +38,7 @@ type comparison struct {
 
 // compareAt is how far the comparison of a resource is.
 type compareAt struct {
-	Begun     time.Time        `json:"begun"`               // of the pass
+	Pass      int64            `json:"pass"`                // which one
 	Saved     time.Time        `json:"saved,omitzero"`      // when this was written
 	Way       int              `json:"way"`                 // how the producer is asked: those before it refused
 	Next      string           `json:"next,omitempty"`      // the page to ask for next; empty: the first
@@ -46,7 +46,7 @@ type compareAt struct {
 	Unordered bool             `json:"unordered,omitempty"` // its order is not that of the bytes
 	After     string           `json:"after,omitempty"`     // the last key that it listed
 	Read      bool             `json:"read"`                // the last page was compared
-	Swept     string           `json:"swept,omitempty"`     // the last key that was asked for
+	Swept     string           `json:"swept,omitempty"`     // of those here, the last key that was asked for, or compared in order
 	Done      bool             `json:"done"`
 	Finding   ReconcileFinding `json:"finding"`
 }
@@ -65,8 +65,8 @@ func (c *comparison) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if !c.at.Begun.Equal(c.report.Began) {
-		c.at = compareAt{Begun: c.report.Began}
+	if c.at.Pass != c.number {
+		c.at = compareAt{Pass: c.number}
 	}
 	if c.at.Done {
 		return nil
@@ -79,7 +79,13 @@ func (c *comparison) run(ctx context.Context) (err error) {
 		if !errors.Is(err, errLink) || tries == restarts {
 			return err
 		}
-		c.at = compareAt{Begun: c.at.Begun, Way: c.at.Way, Linked: c.at.Linked, Unordered: c.at.Unordered}
+		anew := compareAt{Pass: c.at.Pass, Way: c.at.Way, Linked: c.at.Linked, Unordered: c.at.Unordered}
+		if !c.options.DryRun {
+			// What was found is set aside, and is not found again.
+			anew.Finding = c.at.Finding
+			anew.Finding.Compared = 0
+		}
+		c.at = anew
 	}
 	if c.at.Unordered {
 		if err := c.sweep(ctx); err != nil {

@@ -35,7 +35,9 @@ func (c *comparison) compare(ctx context.Context, rows []listed, since entityeve
 	q := entityevent.Query{Resource: c.resource, Gone: true, After: c.at.After}
 	for _, row := range rows {
 		d.rows[row.key] = row
-		c.at.Unordered = c.at.Unordered || row.key <= c.at.After
+		if !c.at.Unordered && row.key <= c.at.After {
+			c.at.Unordered, c.at.Swept = true, q.After
+		}
 		c.at.After = row.key
 	}
 	if len(rows) == 0 && (c.at.Unordered || !last) {

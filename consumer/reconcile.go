@@ -72,7 +72,8 @@ const (
 
 // reconcileState is how far the reconciling of a feed is.
 type reconcileState struct {
-	Begun time.Time        `json:"begun,omitzero"` // the pass under way; zero: none
+	Pass  int64            `json:"pass"`           // the number of the pass that began last
+	Begun time.Time        `json:"begun,omitzero"` // when, while it is under way; zero: none is
 	Last  *ReconcileReport `json:"last,omitempty"` // of the pass that ended last
 }
 
@@ -108,6 +109,7 @@ type pass struct {
 	options  ReconcileOptions
 	progress func(ReconcileProgress)
 	at       time.Time // when it began
+	number   int64     // of the pass
 	named    bool      // the producer sends a log id
 	report   ReconcileReport
 	found    int // set aside since all that was so was looked at
@@ -164,16 +166,18 @@ func (p *pass) begin(ctx context.Context) error {
 			if err := c.open(ctx); err != nil {
 				return err
 			}
-			if c.at.Begun.Equal(state.Begun) && c.at.Saved.After(cut) {
+			if c.at.Pass == state.Pass && c.at.Saved.After(cut) {
 				cut = c.at.Saved
 			}
 		}
 		if p.at.Sub(cut) < resumeWithin {
-			p.report.Began = state.Begun
+			p.report.Began, p.number = state.Begun, state.Pass
 			return nil
 		}
 	}
 	state.Begun = p.at
+	state.Pass++
+	p.number = state.Pass
 	_, err = p.Store.Apply(ctx, entityevent.Commit{Feed: p.Name, Docs: []entityevent.Doc{with(doc, state)}})
 	return err
 }

@@ -25,8 +25,9 @@ type source struct {
 
 	mu       sync.Mutex
 	log      string
-	noIn     bool // `in` is refused
-	noFilter bool // every $filter on records is refused
+	noIn     bool                  // `in` is refused
+	noFilter bool                  // every $filter on records is refused
+	collate  func(a, b string) int // the order of keys. Default: by bytes.
 	rows     map[string][]row
 	events   []row // ascending
 	head     int64
@@ -234,17 +235,26 @@ func (s *source) serveOne(w http.ResponseWriter, resource, key string) {
 	jsonError(w, http.StatusNotFound, "No "+resource+" record found with key '"+key+"'.")
 }
 
+func (s *source) compare(a, b string) int {
+	if s.collate != nil {
+		return s.collate(a, b)
+	}
+	return strings.Compare(a, b)
+}
+
 // page cuts rows by $skip, $top and the size of a page.
 func (s *source) page(_ http.ResponseWriter, r *http.Request, resource string, rows []row, size int) (page []row, more bool) {
 	q := r.URL.Query()
 	if field, ok := strings.CutSuffix(q.Get("$orderby"), " asc"); ok && field == s.keys[resource] {
 		rows = slices.Clone(rows)
-		slices.SortStableFunc(rows, func(a, b row) int { return strings.Compare(a.key, b.key) })
+		slices.SortStableFunc(rows, func(a, b row) int { return s.compare(a.key, b.key) })
 	}
 	if s.log != "" && resource != "EntityEvent" {
 		rows = slices.Clone(rows)
-		slices.SortStableFunc(rows, func(a, b row) int { return strings.Compare(a.key, b.key) })
-		rows = slices.DeleteFunc(rows, func(r row) bool { return r.key <= q.Get("$skiptoken") })
+		slices.SortStableFunc(rows, func(a, b row) int { return s.compare(a.key, b.key) })
+		if last := q.Get("$skiptoken"); last != "" {
+			rows = slices.DeleteFunc(rows, func(r row) bool { return s.compare(r.key, last) <= 0 })
+		}
 	}
 	skip, _ := strconv.Atoi(q.Get("$skip"))
 	rows = rows[min(skip, len(rows)):]
@@ -268,22 +278,37 @@ func (s *source) write(w http.ResponseWriter, r *http.Request, resource string, 
 		if i > 0 {
 			_, _ = w.Write([]byte(","))
 		}
-		if field := q.Get("$select"); field != "" && field == s.keys[resource] {
-			fmt.Fprintf(w, "{%q:%q}", field, record.key)
-		} else {
-			_, _ = w.Write(record.body)
-		}
+		_, _ = w.Write(project(record.body, q.Get("$select")))
 	}
 	_, _ = w.Write([]byte("]"))
 	if more && s.log != "" && resource != "EntityEvent" {
 		// Ours begin after the last key.
-		fmt.Fprintf(w, `,"@odata.nextLink":"%s/%s?$skiptoken=%s"`, s.root, resource, url.QueryEscape(page[len(page)-1].key))
+		fmt.Fprintf(w, `,"@odata.nextLink":"%s/%s?$skiptoken=%s&$select=%s"`, s.root, resource, url.QueryEscape(page[len(page)-1].key), q.Get("$select"))
 	} else if more {
 		skip, _ := strconv.Atoi(q.Get("$skip"))
 		q.Set("$skip", strconv.Itoa(skip+len(page)))
 		fmt.Fprintf(w, `,"@odata.nextLink":"%s/%s?%s"`, s.root, resource, strings.ReplaceAll(q.Encode(), "%24", "$"))
 	}
 	_, _ = w.Write([]byte("}"))
+}
+
+// project keeps the fields of a $select.
+func project(body json.RawMessage, fields string) []byte {
+	if fields == "" {
+		return body
+	}
+	var all, kept map[string]json.RawMessage
+	if json.Unmarshal(body, &all) != nil {
+		return body
+	}
+	kept = map[string]json.RawMessage{}
+	for _, f := range strings.Split(fields, ",") {
+		if v, ok := all[f]; ok {
+			kept[f] = v
+		}
+	}
+	text, _ := json.Marshal(kept)
+	return text
 }
 
 // condition reads the filters that replication needs: Key gt|ge N, Key in ('a','b'), and Key eq 'a' or …
