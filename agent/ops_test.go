@@ -47,6 +47,7 @@ consumer:
 			p := &process{dir: s.dir, address: address}
 			endpoint := sha256.Sum256([]byte(refusing.URL + "/hook?secret=hush\x00abc"))
 			p.sql(t, func(db *sql.DB) {
+				mustExec(t, db, `DELETE FROM records WHERE feed = 'up' AND key = '3'`)
 				// What only a fault brings about: records set aside, and a suspended subscription.
 				mustExec(t, db, `INSERT INTO aside (feed, resource, key, kind, reason, tries, next_at) VALUES
 					('up', 'Property', '1', 'poison', 'not JSON', 7, 4000000000000000), ('up', 'Property', 'O''Neil/2', 'poison', char(27) || '[2J', 1, 4000000000000000)`)
@@ -106,6 +107,10 @@ consumer:
 			s.must(0, `"head": 8589934595`, "log", "new-id", "--json")
 			s.must(0, `head 8589934595\n`, "status")
 
+			s.must(0, `up: Property: 3 records compared, 1 missing here \(3\)\nup: 1 difference; nothing was changed\n`, "reconcile", "--dry-run")
+			s.must(0, `^{"feed":"up",.*"missing":1,.*"examples":{"missing":\["3"\]}`, "reconcile", "up", "--dry-run", "--json")
+			s.must(0, `up: Property: 3 records compared, 1 missing here \(3\)\nup: 1 difference, put right\n`, "reconcile")
+			s.must(0, `up: Property: 3 records compared\nup: equal\n`, "reconcile", "up")
 			s.must(1, `copies from nobody`, "reconcile", "-c", mls.dir+"/resosync.yaml")
 			s.must(2, `--dry-run changes nothing`, "reconcile", "--dry-run", "--allow-deletes")
 			if strings.Contains(s.printed.String(), "hush") || strings.Contains(s.printed.String(), "\x1b") {
@@ -113,4 +118,53 @@ consumer:
 			}
 		})
 	}
+}
+
+// TestHeldRemovals takes most of a producer's records away at once: the replica keeps them and says so, and
+// lets them go when its operator says that they are right.
+func TestHeldRemovals(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED in -short: it drives other processes, which the race detector does not see; run go test ./agent")
+	}
+	t.Parallel()
+	r := newRestored(t)
+	var keys []string
+	for i := range 30 {
+		keys = append(keys, fmt.Sprint(i))
+	}
+	r.put(t, 100, keys...)
+	r.level(t)
+	for _, key := range keys[:25] {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, fmt.Sprintf("http://%s/odata/Property('%s')", r.mls.address, key), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+r.write)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	until(t, func() (string, bool) {
+		status, body := r.vendor.readyz(t)
+		return body, status == http.StatusServiceUnavailable && strings.Contains(body, "removals are held")
+	})
+	until(t, func() (string, bool) {
+		text := r.vendor.command(t, "status")
+		return text, strings.Contains(text, "removals held") && !strings.Contains(text, "exact as of") && strings.Contains(text, "resosync reconcile mls --allow-deletes")
+	})
+	if text := r.vendor.command(t, "aside", "list"); !strings.Contains(text, "held") {
+		t.Errorf("aside list:\n%s", text)
+	}
+	until(t, func() (string, bool) {
+		n, _ := r.vendor.figure(t, `resosync_feed_held_removals{feed="mls"}`)
+		return fmt.Sprint(n, " held"), n > 0 && r.vendor.command(t, "reconcile") != "" && len(r.vendor.records(t, "mls")) > 5
+	})
+	r.vendor.command(t, "reconcile", "--allow-deletes")
+	r.level(t)
+	until(t, func() (string, bool) {
+		status, body := r.vendor.readyz(t)
+		return body, status == http.StatusOK
+	})
 }

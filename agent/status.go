@@ -259,7 +259,7 @@ func feedText(f consumer.Status, running bool) string {
 		if !running {
 			text += "; load it with: resosync sync " + f.Feed
 		}
-	case !f.Level.IsZero() && !f.Behind && f.Pending == 0:
+	case !f.Level.IsZero() && !f.Behind && f.Pending == 0 && f.Held == 0:
 		text = "exact as of " + f.Level.Local().Format(time.TimeOnly)
 	case f.Behind:
 		text = "behind"
