@@ -201,6 +201,17 @@ func TestCheckpointOnAFullDisk(t *testing.T) {
 	}
 }
 
+// TestTheWALLeavesRoom: little is written over and over, on a disk smaller than the WAL may become. It is
+// emptied before there is no room to do so.
+func TestTheWALLeavesRoom(t *testing.T) {
+	s := open(t, filepath.Join(smallDisk(t, 6), "s.db"), sqlite.Options{})
+	for n := range 1000 {
+		if _, err := s.Apply(t.Context(), entityevent.Commit{Feed: entityevent.Local, Changes: []entityevent.Change{put("1", big(n))}}); err != nil {
+			t.Fatalf("after %d writes: %v", n, err)
+		}
+	}
+}
+
 // TestBackupToAFullDisk: the copy fails and leaves nothing; the store is not unavailable for that.
 func TestBackupToAFullDisk(t *testing.T) {
 	target := smallDisk(t, 1)

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
+	"golang.org/x/sys/unix"
 
 	"github.com/resosync/resosync/entityevent"
 )
@@ -227,11 +229,11 @@ func (w *writer) report(group []*call, t *tx, took time.Duration, err error) {
 	w.observe(c)
 }
 
-// The WAL's size is looked at after so many commits, and above the limit the writer waits for the readers
-// to get it emptied: with a read always under way SQLite's own checkpoints, which wait for nobody, never
-// would. A read lasts for one page.
+// The WAL's size is looked at after so many commits, and above the limit, or above the room that the disk
+// still has, the writer waits for the readers to get it emptied: with a read always under way SQLite's own
+// checkpoints, which wait for nobody, never would. A read lasts for one page.
 const (
-	trimEvery = 64
+	trimEvery = 16
 	walLimit  = 128 << 20
 )
 
@@ -239,9 +241,20 @@ func (w *writer) trim() {
 	if w.commits++; w.commits%trimEvery > 0 {
 		return
 	}
-	if info, err := os.Stat(w.path + "-wal"); err == nil && info.Size() > w.walLimit {
+	info, err := os.Stat(w.path + "-wal")
+	if err == nil && (info.Size() > w.walLimit || info.Size() > room(w.path)) {
 		w.checkpoint()
 	}
+}
+
+// room is how many bytes the disk still takes. The WAL must not take more of them than it leaves: a
+// checkpoint may need some.
+func room(path string) int64 {
+	var disk unix.Statfs_t
+	if err := unix.Statfs(path, &disk); err != nil {
+		return math.MaxInt64
+	}
+	return int64(disk.Bavail * uint64(disk.Bsize))
 }
 
 // checkpoint copies the WAL into the file and empties it. Where it cannot within 100 ms, nothing is lost,
