@@ -268,35 +268,3 @@ func TestMember(t *testing.T) {
 		t.Errorf("a member of an array: %s", got)
 	}
 }
-
-func FuzzParseEvents(f *testing.F) {
-	for _, seed := range []string{
-		`{"@reso.context":"urn:reso:metadata:2.0:resource:entityevent","value":[{"EntityEventSequence":1101,"ResourceName":"Property","ResourceRecordKey":"235021"}]}`,
-		`{"EntityEventSequenceNumeric":"9223372036854775807","ResourceName":"P","ResourceRecordKeyNumeric":7,"ResourceRecordURL":"\ud83c\udfe0"}`,
-		`{"value":[]}`, `{"value":null}`, `[[[[`, `{"a":"\ud800"}`,
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		events, err := entityevent.ParseEvents(in)
-		if err != nil {
-			if !errors.Is(err, entityevent.ErrInvalid) {
-				t.Fatalf("another error than ErrInvalid: %v", err)
-			}
-			return
-		}
-		for _, e := range events {
-			if err := e.Validate(); err != nil {
-				t.Fatal(err)
-			}
-			again, err := entityevent.ParseEvents(e.AppendBare(nil))
-			if err != nil || len(again) != 1 || again[0] != e {
-				t.Fatalf("%v came back as %v, %v", e, again, err)
-			}
-		}
-		again, err := entityevent.ParseEvents(entityevent.AppendEvents(nil, events))
-		if err != nil || !cmp.Equal(again, events) && len(events) > 0 {
-			t.Fatalf("%v came back as %v, %v", events, again, err)
-		}
-	})
-}

@@ -41,7 +41,7 @@ func (s *scanner) keyed(key string, each func(key string, record []byte) error) 
 	start := s.pos
 	var found string
 	err := s.object(func(name []byte) error {
-		if len(name) != len(key)+2 || string(name[1:len(name)-1]) != key {
+		if string(unquote(name)) != key {
 			_, err := s.skip(3)
 			return err
 		}

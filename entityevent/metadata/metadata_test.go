@@ -220,23 +220,6 @@ func TestKnownKeys(t *testing.T) {
 	}
 }
 
-func FuzzRead(f *testing.F) {
-	f.Add([]byte(`<edmx:Edmx xmlns:edmx="x"><edmx:DataServices><Schema Namespace="a"><EntityType Name="B"><Key><PropertyRef Name="K"/></Key><Property Name="K" Type="Edm.String"/></EntityType></Schema></edmx:DataServices></edmx:Edmx>`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		s, err := metadata.Read(bytes.NewReader(raw))
-		if err != nil {
-			return
-		}
-		s.Add(metadata.EntityEvent())
-		for _, resource := range s.Resources() {
-			s.KeyField(resource)
-		}
-		if err := s.Write(&bytes.Buffer{}); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
 func TestChooseKey(t *testing.T) {
 	for _, c := range []struct{ resource, members, want string }{
 		{"Property", "PropertyKey AKey ListingKey", "ListingKey"}, {"Property", "AKey PropertyKey", "PropertyKey"},

@@ -99,13 +99,14 @@ func merge(schemas []xmlSchema) *Schema {
 		}
 	}
 	names := map[string]string{} // qualified as in the document → qualified in s
-	taken := map[string]bool{}
+	taken := map[string]int{}    // names in s → the number that the next of this name gets
 	own := func(in xmlSchema, name string) string {
 		unique := name
-		for n := 2; taken[unique]; n++ {
+		for n := max(2, taken[name]); taken[unique] > 0; n++ {
 			unique = fmt.Sprintf("%s%d", name, n)
+			taken[name] = n + 1
 		}
-		taken[unique] = true
+		taken[unique] = max(taken[unique], 1)
 		names[in.Namespace+"."+name] = s.Namespace + "." + unique
 		if in.Alias != "" {
 			names[in.Alias+"."+name] = s.Namespace + "." + unique

@@ -22,10 +22,11 @@ type Schema struct {
 	Enums     []Enum        `json:"enums,omitempty"`
 	Sets      []Set         `json:"sets,omitempty"` // none: one for each type, of its name
 
-	raw       []byte // the document as it was read, if it has exactly one Schema element
-	schemaEnd int    // where </Schema> stands in raw
-	setsEnd   int    // where </EntityContainer> stands in raw; 0: there is none
-	byName    map[string]*EntityType
+	raw       []byte                 // the document as it was read, if it has exactly one Schema element
+	schemaEnd int                    // where </Schema> stands in raw
+	setsEnd   int                    // where </EntityContainer> stands in raw; 0: there is none
+	byName    map[string]*EntityType // by the names of resources and of types
+	byType    map[string]*EntityType // by the names of types alone
 }
 
 // EntityType is the type of a resource's records.
@@ -82,9 +83,12 @@ func (s *Schema) Type(resource string) *EntityType { return s.byName[resource] }
 
 // prepare makes the indexes anew.
 func (s *Schema) prepare() {
-	s.byName = map[string]*EntityType{}
+	s.byName, s.byType = map[string]*EntityType{}, map[string]*EntityType{}
 	for _, t := range s.Types {
 		s.byName[t.Name] = t
+		if s.byType[t.Name] == nil { // the first of a name that stands twice
+			s.byType[t.Name] = t
+		}
 		t.index = make(map[string]int, len(t.Fields))
 		for i, f := range t.Fields {
 			t.index[f.Name] = i
@@ -112,11 +116,7 @@ func (s *Schema) byQualified(name string) *EntityType {
 	if !ok {
 		return nil
 	}
-	i := slices.IndexFunc(s.Types, func(t *EntityType) bool { return t.Name == short })
-	if i < 0 {
-		return nil
-	}
-	return s.Types[i]
+	return s.byType[short]
 }
 
 // Resources returns the names of the resources, in the order of the document.

@@ -2,7 +2,6 @@ package odata_test
 
 import (
 	"errors"
-	"net/url"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -104,31 +103,4 @@ func TestParseOptions(t *testing.T) {
 			t.Errorf("%s: read as %v, error %v", query, got, err)
 		}
 	}
-}
-
-func FuzzParsePath(f *testing.F) {
-	for _, seed := range []string{"/Property('a//b')", "/Property(%27O%27%27Neil%27)/Media", "/EntityEvent(7)", "/Property(A='b')", "''/('", "/a/(b)/"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		p, err := odata.ParsePath(text)
-		if err != nil {
-			var refusal *odata.Error
-			if !errors.As(err, &refusal) {
-				t.Fatalf("error %v", err)
-			}
-			return
-		}
-		if p.Key == nil {
-			return
-		}
-		segment := odata.KeySegment(p.Resource, *p.Key, p.KeyQuoted)
-		if _, err := url.Parse("http://h/" + segment); err != nil {
-			t.Fatalf("%q: %v", segment, err)
-		}
-		again, err := odata.ParsePath("/" + segment)
-		if err != nil || again.Key == nil || *again.Key != *p.Key || again.Resource != p.Resource {
-			t.Fatalf("%q: written as %q, read as %v, %v", text, segment, again, err)
-		}
-	})
 }

@@ -1,0 +1,196 @@
+package odata_test
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/resosync/resosync/entityevent/odata"
+)
+
+// wantRefusal is what a reader may refuse with: one of these statuses, a sentence, and no more text than the
+// other side sent.
+func wantRefusal(t *testing.T, in string, err error, statuses ...int) {
+	t.Helper()
+	var refusal *odata.Error
+	if !errors.As(err, &refusal) {
+		t.Fatalf("error %v", err)
+	}
+	ok := false
+	for _, s := range statuses {
+		ok = ok || refusal.Status == s
+	}
+	if !ok || refusal.Message == "" || len(refusal.Message) > 200+6*len(in) {
+		t.Fatalf("status %d, %d bytes: %.100s", refusal.Status, len(refusal.Message), refusal.Message)
+	}
+}
+
+func FuzzParseFilter(f *testing.F) {
+	for _, seed := range []string{
+		"EntityEventSequence gt 100 and ResourceName eq 'Property'", "K in ('a','b')", "not (A eq null or B le 1.5)",
+		"K eq 'O''Neil'", "A eq 2026-01-01T00:00:00Z", "((((", "'' eq ''", "a eq b eq c", "not not A eq 1", "K in (1,'2',null)",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		e, err := odata.ParseFilter(text)
+		if err != nil {
+			wantRefusal(t, text, err, 400, 501)
+			return
+		}
+		again, err := odata.ParseFilter(e.String())
+		if err != nil {
+			t.Fatalf("%q printed as %q, which is refused: %v", text, e, err)
+		}
+		if e.String() != again.String() || !reflect.DeepEqual(e, again) {
+			t.Fatalf("%q printed as %q, then as %q", text, e, again)
+		}
+	})
+}
+
+func FuzzParsePath(f *testing.F) {
+	for _, seed := range []string{"/Property('a//b')", "/Property(%27O%27%27Neil%27)/Media", "/EntityEvent(7)", "/Property(A='b')", "''/('", "/a/(b)/"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := odata.ParsePath(text)
+		if err != nil {
+			wantRefusal(t, text, err, 400, 404)
+			return
+		}
+		if p.Key == nil {
+			return
+		}
+		segment := odata.KeySegment(p.Resource, *p.Key, p.KeyQuoted)
+		if _, err := url.Parse("http://h/" + segment); err != nil {
+			t.Fatalf("%q: %v", segment, err)
+		}
+		again, err := odata.ParsePath("/" + segment)
+		if err != nil || again.Key == nil || *again.Key != *p.Key || again.Resource != p.Resource {
+			t.Fatalf("%q: written as %q, read as %v, %v", text, segment, again, err)
+		}
+	})
+}
+
+// FuzzKeySegment: every key is read back from the URL that is made of it, by this reader and by net/url.
+func FuzzKeySegment(f *testing.F) {
+	for _, seed := range []string{"O'Neil", "007", "a b", "x/../y", "100%", "#1?", "ключ", "','", "", "\x00", "..", "a;b=c&d+e"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, key string) {
+		if !utf8.ValidString(key) {
+			return
+		}
+		segment := odata.KeySegment("Property", key, true)
+		if strings.ContainsAny(segment, " /?#\"<>\\&;") {
+			t.Fatalf("%q is written as %q", key, segment)
+		}
+		u, err := url.Parse("http://h/odata/" + segment + "/Media?x=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := odata.ParsePath(strings.TrimPrefix(u.EscapedPath(), "/odata"))
+		if err != nil || p.Key == nil || *p.Key != key || !p.KeyQuoted || len(p.Rest) != 1 || p.Rest[0] != "Media" {
+			t.Fatalf("%q is written as %q and read as %+v, %v", key, segment, p, err)
+		}
+		text := odata.In("K", []string{key, "'" + key}, true)
+		e, err := odata.ParseFilter(text)
+		if m, ok := e.(odata.Membership); err != nil || !ok || len(m.Values) != 2 || m.Values[0].Text != key || m.Values[1].Text != "'"+key {
+			t.Fatalf("%q is written as %q and read as %v, %v", key, text, e, err)
+		}
+		if back, err := url.QueryUnescape(odata.EscapeQuery(text)); err != nil || back != text {
+			t.Fatalf("%q is escaped as %q, %v", text, odata.EscapeQuery(text), err)
+		}
+	})
+}
+
+func FuzzParseOptions(f *testing.F) {
+	for _, seed := range []string{
+		"$filter=A+eq+'b%26c'&$select=A,B&$orderby=A+desc,B&$top=5&$skip=2&$count=true", "last_event=9007199254740993&$format=json",
+		"$skiptoken=%ff&x=%zz", "$top=9223372036854775808", "%24TOP=1&$top=1", "$select=*", "$expand=Media", "&&==&", "$filter=" + strings.Repeat("(", 101),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		o, err := odata.ParseOptions(query)
+		if err != nil {
+			wantRefusal(t, query, err, 400, 501)
+			return
+		}
+		if o.Skip < 0 || o.Top != nil && *o.Top < 0 || o.LastEvent != nil && *o.LastEvent < 0 {
+			t.Fatalf("negative: %+v", o)
+		}
+		again, err := odata.ParseOptions(written(o))
+		if err != nil || !reflect.DeepEqual(o, again) {
+			t.Fatalf("%q: %+v is written as %q and read as %+v, %v", query, o, written(o), again, err)
+		}
+	})
+}
+
+// written is a query that says the same.
+func written(o odata.Options) string {
+	var parts []string
+	add := func(name, value string) { parts = append(parts, name+"="+url.QueryEscape(value)) }
+	if o.Filter != nil {
+		add("$filter", o.Filter.String())
+	}
+	if o.Select != nil {
+		add("$select", strings.Join(o.Select, ","))
+	}
+	if o.OrderBy != nil {
+		var items []string
+		for _, order := range o.OrderBy {
+			item := order.Field
+			if order.Desc {
+				item += " desc"
+			}
+			items = append(items, item)
+		}
+		add("$orderby", strings.Join(items, ","))
+	}
+	for name, n := range map[string]*int64{"$top": o.Top, "last_event": o.LastEvent, "$skip": &o.Skip} {
+		if n != nil {
+			add(name, fmt.Sprint(*n))
+		}
+	}
+	add("$count", fmt.Sprint(o.Count))
+	if o.Format != "" {
+		add("$format", o.Format)
+	}
+	if o.SkipToken != nil {
+		add("$skiptoken", *o.SkipToken)
+	}
+	return strings.Join(parts, "&")
+}
+
+// TestHostileText is read in a time that grows with its length alone.
+func TestHostileText(t *testing.T) {
+	const many = 200_000
+	for _, text := range []string{
+		strings.Repeat("(", many), strings.Repeat("not ", many) + "A eq 1", "K in (" + strings.Repeat("'',", many), strings.Repeat("'", many),
+		"A eq '" + strings.Repeat("''", many), strings.Repeat("A", many) + " eq 1", "A eq " + strings.Repeat("9", many), strings.Repeat("A/", many) + "A eq 1",
+		"A eq 1." + strings.Repeat("0", many) + "x", strings.Repeat("\xff", many), strings.Repeat("é", many), strings.Repeat("(A eq 1)or", many),
+	} {
+		if e, err := odata.ParseFilter(text); err != nil {
+			wantRefusal(t, text, err, 400, 501)
+		} else if again, err := odata.ParseFilter(e.String()); err != nil || again.String() != e.String() {
+			t.Errorf("%.20s…: %v", text, err)
+		}
+	}
+	long := "K in (" + strings.Repeat("'',", many) + "'')"
+	if e, err := odata.ParseFilter(long); err != nil || len(e.(odata.Membership).Values) != many+1 {
+		t.Errorf("many keys: %v", err)
+	}
+	for _, text := range []string{
+		strings.Repeat("/", many), strings.Repeat("/a", many), "/P(" + strings.Repeat("'", many), "/P('" + strings.Repeat("''", many) + "')",
+		"/P(" + strings.Repeat("(", many), strings.Repeat("%2", many), strings.Repeat("%27/", many),
+	} {
+		if _, err := odata.ParsePath(text); err != nil {
+			wantRefusal(t, text, err, 400, 404)
+		}
+	}
+}
