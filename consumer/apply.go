@@ -20,6 +20,8 @@ const (
 	commitBytes  = 1 << 20 // and their size
 	retryAside   = 200     // records set aside that one round tries again
 	lookForAside = 15 * time.Second
+	// lookForOverdue is how often what waits for too long is looked for: the clock may have been set back.
+	lookForOverdue = 5 * time.Minute
 	// asidePatience is how long a request of what is only tried again may keep what is new waiting.
 	asidePatience = 15 * time.Second
 )
@@ -36,8 +38,17 @@ func (f *Feed) Apply(ctx context.Context) error {
 		return err
 	}
 	limit := takeItems
+	var looked time.Time
 	for ctx.Err() == nil {
-		settled, err := f.applyRound(ctx, limit)
+		var settled int
+		var err error
+		if looked.IsZero() || time.Since(looked) >= lookForOverdue {
+			looked = time.Now()
+			err = f.overdue(ctx)
+		}
+		if err == nil {
+			settled, err = f.applyRound(ctx, limit)
+		}
 		if ctx.Err() != nil {
 			break
 		}

@@ -215,7 +215,7 @@ func (l *loader) write(ctx context.Context, p *page, records []entityevent.Chang
 }
 
 // doubt sets aside, for the applier to look again, what a producer without a log id answers with an older
-// content than ours: the page may be from a replica behind its log.
+// content than ours, or what was removed here: the page may be from a replica behind its log.
 func (l *loader) doubt(ctx context.Context, records []entityevent.Change) (kept []entityevent.Change, aside []entityevent.Setback, err error) {
 	if l.named {
 		return records, nil, nil
@@ -227,7 +227,7 @@ func (l *loader) doubt(ctx context.Context, records []entityevent.Change) (kept 
 			keys[i] = c.Key
 		}
 		have := map[string]entityevent.Record{}
-		for record, err := range l.Store.Read(ctx, l.view(), entityevent.Query{Resource: l.resource, Keys: keys}) {
+		for record, err := range l.Store.Read(ctx, l.view(), entityevent.Query{Resource: l.resource, Keys: keys, Gone: true}) {
 			if err != nil {
 				return nil, nil, fmt.Errorf("read %s: %w", l.resource, err)
 			}
@@ -235,8 +235,10 @@ func (l *loader) doubt(ctx context.Context, records []entityevent.Change) (kept 
 			have[record.Key] = record
 		}
 		for _, c := range part {
-			reason := ""
-			if local, known := have[c.Key]; known {
+			reason, wait := "", looksBack[0]
+			if local, known := have[c.Key]; known && local.Hash.IsZero() {
+				reason, wait = "removed here and there at the producer", secondLook
+			} else if known {
 				if content, err := entityevent.Canonicalize(c.Body); err == nil { // else the store refuses it
 					reason = older(content, local)
 				}
@@ -246,7 +248,7 @@ func (l *loader) doubt(ctx context.Context, records []entityevent.Change) (kept 
 				continue
 			}
 			t := task{Ref: c.Ref}
-			aside = append(aside, t.look(looksBack[0], reason))
+			aside = append(aside, t.look(wait, reason))
 		}
 	}
 	return kept, aside, nil

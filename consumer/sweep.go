@@ -28,9 +28,16 @@ func (l *loader) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		holds, err := l.heldRemovals(ctx)
+		if err != nil {
+			return err
+		}
 		l.at.After = tasks[len(tasks)-1].Key
 		c := entityevent.Commit{Feed: l.Name, Docs: []entityevent.Doc{with(l.doc, l.at)}}
 		for _, t := range missing {
+			if _, waits := holds[t.Ref]; waits {
+				continue // the brake's own look is to come
+			}
 			c.Aside = append(c.Aside, entityevent.Setback{Ref: t.Ref, Kind: recheck,
 				Reason: "the producer did not list it", Tries: 1, NextAt: time.Now()})
 		}
