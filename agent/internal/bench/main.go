@@ -18,7 +18,7 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
-	only := flag.String("only", "", "run these parts only, comma-separated: append,page,push,catchup,live")
+	only := flag.String("only", "", "run these parts only, comma-separated: append,page,push,slow,catchup,live")
 	events := flag.Int("events", 5_000_000, "events in the large log")
 	records := flag.Int("records", 50_000, "records to catch up with")
 	forTime := flag.Duration("live", 20*time.Second, "how long each live measurement lasts")
@@ -38,7 +38,7 @@ func run() int {
 		name string
 		run  func(context.Context) error
 	}{
-		{"append", b.appends}, {"page", b.pages}, {"push", b.pushes}, {"catchup", b.catchUp}, {"live", b.lives},
+		{"append", b.appends}, {"page", b.pages}, {"push", b.pushes}, {"slow", b.slow}, {"catchup", b.catchUp}, {"live", b.lives},
 	} {
 		if *only != "" && !strings.Contains(","+*only+",", ","+part.name+",") {
 			continue
