@@ -56,12 +56,8 @@ fuzz: modules ## fuzz every parser of outside input, FUZZTIME each
 soak: build ## run a pair for SOAK under constant faults; its memory, files and goroutines must stay flat
 	go run ./agent/internal/soak -for $(SOAK) -binary ./resosync
 
-image: ## build the container image, where an engine answers
-	@if docker info >/dev/null 2>&1; then \
-	  docker build --build-arg VERSION=$(VERSION) -t resosync:$(VERSION) . && docker run --rm resosync:$(VERSION) version; \
-	else \
-	  echo "NO IMAGE BUILT: no container engine answers here. Start Docker (or a compatible engine) and run make image again." >&2; exit 1; \
-	fi
+image: ## build the container image and try it, where an engine answers
+	@.ci/image $(VERSION)
 
 clean: ## remove what was built
 	rm -rf resosync .ci/bin
