@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -373,12 +374,12 @@ func TestFullInboxSaysHowLong(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			src := filled("log-1/all", 400)
 			f := newFeed(t, nil, "Property")
-			slow, down := false, false
+			var slow, down atomic.Bool
 			f.HTTP.Transport = wire(func(r *http.Request) (*http.Response, error) {
-				if slow && strings.Contains(r.URL.RequestURI(), "/Property") {
+				if slow.Load() && strings.Contains(r.URL.RequestURI(), "/Property") {
 					time.Sleep(c.perRound)
 				}
-				if down {
+				if down.Load() {
 					return nil, io.ErrUnexpectedEOF
 				}
 				return to(src)(r)
@@ -392,7 +393,7 @@ func TestFullInboxSaysHowLong(t *testing.T) {
 			other := &door{d.Receiver, g, d.issue(t, bearer.Push("other"))}
 			stop := run(t, f)
 			pass(time.Minute)
-			slow = true
+			slow.Store(true)
 			at := src.head
 			batch := func(n int) string {
 				var events []string
@@ -412,7 +413,7 @@ func TestFullInboxSaysHowLong(t *testing.T) {
 				}
 				until(t, "it is applied", func() bool { return status(t, f).Pending == 0 })
 			}
-			down = true
+			down.Store(true)
 			after := at
 			if w := d.push(batch(c.pending), chain("log-1/all", after, at)...); w.Code != 200 {
 				t.Fatal(w.Code)
