@@ -149,25 +149,3 @@ func TestBackupRefuses(t *testing.T) {
 		t.Errorf("of a closed store: %v", err)
 	}
 }
-
-// TestRestored: the copy carries the log on; after NewLog it is another.
-func TestRestored(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, filepath.Join(dir, "s.db"), sqlite.Options{})
-	apply(t, s, put("1", `{}`))
-	if err := s.Backup(t.Context(), filepath.Join(dir, "copy")); err != nil {
-		t.Fatal(err)
-	}
-	lost := apply(t, s, put("2", `{}`))[0].Sequence
-	c := open(t, filepath.Join(dir, "copy"), sqlite.Options{})
-	if got := apply(t, c, put("3", `{}`))[0].Sequence; got != lost || c.LogID() != s.LogID() {
-		t.Errorf("event %d of log %s, want %d of %s: this is what NewLog is for", got, c.LogID(), lost, s.LogID())
-	}
-	log, err := c.NewLog(t.Context())
-	if err != nil || log == s.LogID() {
-		t.Fatalf("log %q, %v", log, err)
-	}
-	if got := apply(t, c, put("4", `{}`))[0].Sequence; got <= lost+entityevent.Restart {
-		t.Errorf("event %d, the old log reached %d", got, lost)
-	}
-}

@@ -13,12 +13,18 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestConformance(t *testing.T) {
-	storetest.Run(t, func(t *testing.T, dir string) entityevent.Store {
-		s, err := sqlite.Open(t.Context(), filepath.Join(dir, "resosync.db"), sqlite.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+func openConforming(t *testing.T, dir string) entityevent.Store {
+	s, err := sqlite.Open(t.Context(), filepath.Join(dir, "resosync.db"), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestConformance(t *testing.T) { storetest.Run(t, openConforming) }
+
+func TestConformanceOfBackups(t *testing.T) {
+	storetest.RunBackup(t, openConforming, func(s entityevent.Store, dir string) error {
+		return s.(*sqlite.Store).Backup(t.Context(), filepath.Join(dir, "resosync.db"))
 	})
 }

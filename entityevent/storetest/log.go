@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -121,4 +122,42 @@ func testNewLogWhileApplying(b *box) {
 			b.Errorf("event %d after %d", all[i].Sequence, all[i-1].Sequence)
 		}
 	}
+}
+
+// testRestored: what happens when a backup takes the place of the store, with and without NewLog.
+func testRestored(b *box, backup Backup) {
+	b.receive(adopt("theirs", 10))
+	b.must(put("1", `{}`))
+	dir := b.TempDir()
+	if err := backup(b.Store, dir); err != nil {
+		b.Fatal(err)
+	}
+	lost := b.must(put("2", `{}`)).Sequence
+	old := b.LogID()
+	restored := newBox(b.T, b.open, dir)
+	restored.equal("log before NewLog", restored.LogID(), old)
+	restored.equal("a number that comes again", restored.must(put("3", `{}`)).Sequence, lost) // what NewLog is for
+	log, err := restored.NewLog(restored.Context())
+	if err != nil || log == old {
+		b.Fatalf("log %q, %v", log, err)
+	}
+	if next := restored.must(put("4", `{}`)).Sequence; next <= lost+entityevent.Restart {
+		b.Errorf("event %d, the old log reached %d", next, lost)
+	}
+	// A reader of the old log gets nothing wrong: what it is shown is above what it has seen, and of another log.
+	p := restored.page(everyone(feed), entityevent.EventQuery{After: lost})
+	restored.equal("log of a page", p.Log, log)
+	restored.equal("events above what was lost", len(p.Events), 1)
+	// And one that follows it through Receive learns of the other log without losing its place.
+	follower := newBox(b.T, b.open, b.TempDir())
+	follower.receive(entityevent.Delivery{Feed: feed, Log: old, Adopt: true, Through: lost})
+	d := entityevent.Delivery{Feed: feed, Log: p.Log, Chained: true, After: lost, Through: p.Through, Events: p.Events}
+	at, err := follower.Receive(follower.Context(), d)
+	if !errors.Is(err, entityevent.ErrAnotherLog) || at.Sequence != lost || !at.Behind() {
+		b.Errorf("at %+v, %v", at, err)
+	}
+	follower.equal("stored", len(follower.take(feed)), 0)
+	// The other copies of the store are as they were.
+	restored.wantPosition(feed, entityevent.Position{Log: "theirs", Sequence: 10, Started: true})
+	testReceiveIsAtomic(restored)
 }

@@ -14,20 +14,21 @@ import (
 )
 
 // testModel runs random operations against the store and against plain Go that says what they mean, and
-// compares everything that can be read after each. Reopening is one of the operations.
-func testModel(t *testing.T, open Open) {
+// compares everything that can be read after each. Reopening is one of the operations, and where there is a
+// way to make backups, going back to one.
+func testModel(t *testing.T, open Open, backup Backup) {
 	rapid.Check(t, func(r *rapid.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "model")
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := &machine{box: &box{T: t, open: open, dir: dir, Store: open(t, dir)}, model: newModel(), r: r}
+		m := &machine{box: &box{T: t, open: open, dir: dir, Store: open(t, dir)}, model: newModel(), r: r, copy: backup}
 		defer func() {
 			if err := m.Store.Close(); err != nil {
 				r.Fatal(err)
 			}
 		}()
-		r.Repeat(map[string]func(*rapid.T){
+		operations := map[string]func(*rapid.T){
 			"":        m.check,
 			"apply":   m.apply,
 			"receive": m.receive,
@@ -36,7 +37,11 @@ func testModel(t *testing.T, open Open) {
 			"done":    m.done,
 			"new log": m.newLog,
 			"reopen":  func(*rapid.T) { m.reopen() },
-		})
+		}
+		if backup != nil {
+			operations["backup"], operations["restore"] = m.backup, m.restore
+		}
+		r.Repeat(operations)
 	})
 }
 
@@ -45,6 +50,11 @@ type machine struct {
 	*box
 	*model
 	r *rapid.T
+
+	copy    Backup
+	saved   *model               // as of the backup, nil: there is none
+	where   string               // its folder
+	highest entityevent.Sequence // that any log of this run gave out
 }
 
 var (
@@ -205,6 +215,36 @@ func (m *machine) newLog(*rapid.T) {
 		m.r.Fatalf("log %q after %q; the store says %q", log, before, m.LogID())
 	}
 	m.head += entityevent.Restart
+}
+
+func (m *machine) backup(r *rapid.T) {
+	dir, err := os.MkdirTemp(m.TempDir(), "backup")
+	if err != nil {
+		r.Fatal(err)
+	}
+	if err := m.copy(m.Store, dir); err != nil {
+		r.Fatal(err)
+	}
+	m.saved, m.where = m.model.clone(), dir
+}
+
+// restore goes on from the backup, as whoever restores one is told to. No number comes again.
+func (m *machine) restore(r *rapid.T) {
+	if m.saved == nil {
+		r.Skip("no backup")
+	}
+	m.highest = max(m.highest, m.head)
+	if err := m.Store.Close(); err != nil {
+		r.Fatal(err)
+	}
+	seconds := m.seconds // time is not restored
+	m.model, m.dir = m.saved, m.where
+	m.saved, m.seconds = nil, seconds
+	m.Store = m.open(m.T, m.dir)
+	m.check(r)
+	for m.head <= m.highest { // once, unless there was a new log since the backup
+		m.newLog(r)
+	}
 }
 
 func (m *machine) same(what string, got, want any) {

@@ -315,3 +315,26 @@ func refs(events []entityevent.Event) []entityevent.Event {
 }
 
 func diff(want, got any) string { return gocmp.Diff(want, got, cmpopts.EquateEmpty()) }
+
+// clone is the model as a backup keeps it.
+func (m *model) clone() *model {
+	c := *m
+	c.events, c.inbox, c.docs = maps.Clone(m.events), maps.Clone(m.inbox), maps.Clone(m.docs)
+	for feed := range c.events {
+		c.events[feed] = slices.Clone(c.events[feed])
+	}
+	for feed := range c.inbox {
+		c.inbox[feed] = slices.Clone(c.inbox[feed])
+	}
+	c.content, c.setback, c.cursors = maps.Clone(m.content), maps.Clone(m.setback), maps.Clone(m.cursors)
+	for feed := range c.content {
+		c.content[feed] = maps.Clone(c.content[feed])
+	}
+	for feed := range c.setback {
+		c.setback[feed] = maps.Clone(c.setback[feed])
+	}
+	for feed, f := range c.cursors {
+		c.cursors[feed] = &follower{f.Position, maps.Clone(f.recent)}
+	}
+	return &c
+}

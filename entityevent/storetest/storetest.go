@@ -70,7 +70,16 @@ func Run(t *testing.T, open func(t *testing.T, dir string) entityevent.Store) {
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(newBox(t, open, t.TempDir())) })
 	}
-	t.Run("Model", func(t *testing.T) { testModel(t, open) })
+	t.Run("Model", func(t *testing.T) { testModel(t, open, nil) })
+}
+
+// Backup copies a store that is in use into an empty folder, where Open opens the copy.
+type Backup func(s entityevent.Store, dir string) error
+
+// RunBackup holds a store that can be copied while in use to what Run does, of the copy as well.
+func RunBackup(t *testing.T, open func(t *testing.T, dir string) entityevent.Store, backup Backup) {
+	t.Run("Model", func(t *testing.T) { testModel(t, open, backup) })
+	t.Run("Restored", func(t *testing.T) { testRestored(newBox(t, open, t.TempDir()), backup) })
 }
 
 // box is a store under test with short ways to use it; any error that the test does not ask for ends it.
