@@ -51,6 +51,10 @@ func TestReadmeWalk(t *testing.T) {
 	if _, after, _ := strings.Cut(output, `"ListPrice":449000`); strings.Contains(after, "610000") {
 		t.Error("the removed listing is still in the replica")
 	}
+	_, after, found := strings.Cut(output, "\nready\n")
+	if !found || !strings.Contains(after, `"ListPrice":439000`) {
+		t.Error("after the restore the vendor is not ready, or has not what the backup has")
+	}
 	if t.Failed() {
 		t.Log(output)
 	}
