@@ -138,7 +138,6 @@ func TestDamagedWAL(t *testing.T) {
 			case "cut":
 				broken = broken[:at+(int64(len(broken))-at)/3]
 			case "longer":
-				at = int64(len(broken))
 				broken = append(broken, broken[:20_000]...)
 			}
 			if err := errors.Join(os.WriteFile(copied, db, 0o600), os.WriteFile(copied+"-wal", broken, 0o600)); err != nil {

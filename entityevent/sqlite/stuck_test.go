@@ -35,7 +35,7 @@ func TestNobodyIsStuck(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.db")
 	var transactions, failures atomic.Int64
 	var quiet atomic.Bool
-	s := open(t, path, sqlite.Options{Observe: func(c sqlite.Committed) {
+	s := open(t, path, sqlite.Options{Observe: func(sqlite.Committed) {
 		if transactions.Add(1)%37 == 0 && !quiet.Load() {
 			failures.Add(1)
 			panic("watching goes wrong")

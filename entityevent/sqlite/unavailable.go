@@ -125,8 +125,9 @@ func remedyOfSystem(number syscall.Errno) string {
 		return readOnly
 	case syscall.EIO:
 		return failing
+	default:
+		return ""
 	}
-	return ""
 }
 
 // identity knows the two files of an open database again. SQLite does not: it goes on writing to a file
