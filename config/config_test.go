@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/robfig/cron/v3"
 
 	"github.com/resosync/resosync/config"
 )
@@ -314,6 +315,9 @@ func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"a: b", "producer: {clients: [{name: ${X}}]}", "- [", "x: |\n  y", "&a [*a]", "? a\n: b", "\"\\x", "<<: *x"} {
 		f.Add(seed)
 	}
+	for _, spec := range []string{"TZ=", "CRON_TZ=UTC 0 3 * * *", "@every 1h", "@daily", "0 3 31 2 *", "*/5 * * * *", "never"} {
+		f.Add(fmt.Sprintf("consumer: {feeds: [{name: a, url: 'https://a.example/odata', resources: [P], reconcile: '%s', poll: '%[1]s'}]}", spec))
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := config.Parse("c.yaml", []byte(text), func(string) (string, bool) { return "v", true })
 		if (c == nil) == (err == nil) {
@@ -321,6 +325,22 @@ func FuzzParse(f *testing.F) {
 		}
 		if err != nil && err.Error() == "" {
 			t.Fatal("an error without a text")
+		}
+		if err != nil || c.Consumer == nil {
+			return
+		}
+		for _, feed := range c.Consumer.Feeds { // what is accepted, the feeds can use
+			for _, spec := range []string{feed.Poll, feed.Reconcile} {
+				if spec == "" || spec == config.Never {
+					continue
+				}
+				if schedule, err := cron.ParseStandard(spec); err != nil || schedule.Next(time.Unix(0, 0)).IsZero() {
+					t.Errorf("%q was accepted: %v", spec, err)
+				}
+			}
+			if feed.Name == "" || feed.URL == "" || len(feed.Resources) == 0 || feed.StaleAfter < 0 || feed.Limits.Hourly < 0 || feed.Limits.Daily < 0 {
+				t.Errorf("%+v was accepted", feed)
+			}
 		}
 	})
 }
