@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -29,8 +30,8 @@ func TestFailingResourceBlocksNoOther(t *testing.T) {
 	const events = 20_500
 	for name, made := range map[string]func(*http.Request) (*http.Response, error){
 		"403": answer(403, "application/json", `{"error":{"code":"403","message":"no"}}`),
-		"500": answer(500, "application/json", `{"error":{"code":"500","message":"no"}}`),
 		"504": answer(504, "text/html", "<html>"),
+		"cut": func(*http.Request) (*http.Response, error) { return nil, errors.New("connection reset by peer") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
