@@ -342,12 +342,12 @@ func (p *pair) work(ctx context.Context, writer, n int) error {
 		}
 		key := fmt.Sprintf("w%d-%04d", writer, random.IntN(keys))
 		var err error
-		switch pick := random.IntN(10); {
-		case pick == 0:
+		switch pick := random.IntN(100); {
+		case pick < 10:
 			key = fmt.Sprintf("w%d-%04d", writer, keys)
 			keys++
 			err = p.put(ctx, key)
-		case pick == 1:
+		case pick == 10: // more of them in an hour would be held
 			err = p.remove(ctx, key)
 		default:
 			err = p.put(ctx, key)
