@@ -60,11 +60,13 @@ const (
 
 // startProducer sets a producer going: a server and its pushers.
 func (w *world) startProducer(l *life) error {
-	if log := l.store.LogID(); log != w.truth.logID() {
-		w.truth.mu.Lock()
-		w.truth.log = log
-		w.truth.mu.Unlock()
+	if w.renames(time.Now()) && w.plan.renameAfter == 0 { // as one should: before anybody can ask
+		if _, err := l.store.NewLog(l.ctx); err != nil {
+			return err
+		}
+		w.renamed()
 	}
+	w.truth.follow(l.store.LogID())
 	w.checkProducer(l.store)
 	schema, err := metadata.Read(strings.NewReader(edmx()))
 	if err != nil {
@@ -132,7 +134,7 @@ func (w *world) startConsumer(l *life) error {
 	d := &door{Store: l.store, life: l, who: "feed", applied: w.replica.apply, received: w.replica.receive, swift: true}
 	w.network.asked(pollLink, time.Time{}) // a consumer does not remember over a restart what it was asked
 	f := &consumer.Feed{Name: feedName, URL: "http://producer.test/odata", Resources: copied, Store: d, LongPoll: w.plan.longPoll, Poll: w.plan.poll,
-		Rate: w.plan.rate, PageSize: w.plan.pageSize, KeyBatch: w.plan.keyBatch,
+		ReconcileAt: w.plan.reconcileAt, Rate: w.plan.rate, PageSize: w.plan.pageSize, KeyBatch: w.plan.keyBatch,
 		HTTP: &http.Client{Transport: &transport{network: w.network, life: l, link: pollLink}}}
 	if err := f.Check(); err != nil {
 		return err
@@ -141,7 +143,69 @@ func (w *world) startConsumer(l *life) error {
 		Authority: &bearer.Authority{Key: signingKey, Store: &door{Store: l.store, life: l, who: "receiver"}}}
 	l.run("follow", f.Follow)
 	l.run("apply", f.Apply)
+	l.run("reconcile", f.ReconcileOnSchedule)
 	return nil
+}
+
+// restoreConsumer puts a copy of some time ago in the place of the consumer's database, if so planned.
+func (w *world) restoreConsumer(n *node, file string) {
+	switch {
+	case !w.plan.copied:
+	case n.crashes == 1 && w.kept == nil:
+		w.kept = w.replica.snapshot()
+		w.must(copyFile(file, file+".copy"))
+	case n.crashes >= 2 && w.kept != nil && w.kept.w == nil:
+		w.note("consumer: an old copy takes the place of its database")
+		w.replica.restore(w.kept)
+		w.kept.w = w // done
+		w.must(copyFile(file+".copy", file))
+	}
+}
+
+// restoreProducer restores the producer from a backup, if so planned. What it gave out since, it will give
+// out again under the same numbers, until it has another log.
+func (w *world) restoreProducer(n *node, file string) {
+	switch {
+	case !w.plan.restored:
+	case n.crashes == 1 && w.backup == nil:
+		w.backup = w.truth.snapshot()
+		w.must(copyFile(file, file+".copy"))
+	case n.crashes >= 2 && w.backup != nil && w.backup.w == nil:
+		w.note("producer: restored from a backup")
+		w.backup.w = w // done
+		w.replica.loosen(w.truth.served())
+		w.truth.restore(w.backup)
+		w.witness.forget()
+		w.renameAt = time.Now().Add(w.plan.renameAfter)
+		w.must(copyFile(file+".copy", file))
+	}
+}
+
+// rename gives the log of a restored producer a name of its own.
+func (w *world) rename(ctx context.Context) {
+	l := w.producer.alive()
+	if !w.renames(time.Now()) || l == nil || !l.enter() {
+		return
+	}
+	defer l.leave()
+	if _, err := (&door{Store: l.store, life: l, who: "operator"}).NewLog(ctx); err != nil {
+		return // it crashed: again
+	}
+	w.renamed()
+	w.truth.follow(l.store.LogID())
+}
+
+func (w *world) renames(now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.renameAt.IsZero() && (w.calm || !now.Before(w.renameAt))
+}
+
+func (w *world) renamed() {
+	w.note("producer: its log has another name")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.renameAt = time.Time{}
 }
 
 // issue prepares the consumer's store: it has a token for the producer.
@@ -153,6 +217,12 @@ func (w *world) issue() error {
 	a := bearer.Authority{Key: signingKey, Store: store}
 	w.plan.token, _, err = a.Issue(context.Background(), bearer.Token{ID: "push", Audience: bearer.Push(feedName), Client: "mls"})
 	return errors.Join(err, store.Close())
+}
+
+func (w *world) must(err error) {
+	if err != nil {
+		w.violated("a node starts after any crash", "%v", err)
+	}
 }
 
 // context is that of what belongs to no life.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -24,7 +25,9 @@ type replica struct {
 	received map[entityevent.Sequence]bool // of the log that the feed follows
 	revision map[entityevent.Ref]int       // the highest that it ever had
 	written  map[entityevent.Ref]time.Time // when it last changed
-	loose    bool                          // the producer was restored, and the feed does not follow its new log yet
+	loose    entityevent.LogID             // if not empty: the producer was restored, and the feed still follows this log
+	rows     map[string]int                // records, by resource
+	mistakes map[string][]time.Time        // when records were removed that were there
 }
 
 // received checks the cursor: every event up to it was received, or is below where the load began.
@@ -37,8 +40,8 @@ func (r *replica) receive(d entityevent.Delivery, p entityevent.Position, err er
 	case d.Adopt:
 		r.cursor = p.Sequence
 		r.received = map[entityevent.Sequence]bool{}
-		if r.loose && d.Log == r.w.truth.served() {
-			r.loose = false
+		if r.loose != "" && d.Log != r.loose {
+			r.loose = ""
 			r.revision = map[entityevent.Ref]int{}
 		}
 		return
@@ -46,7 +49,7 @@ func (r *replica) receive(d entityevent.Delivery, p entityevent.Position, err er
 	for _, e := range d.Events {
 		r.received[e.Sequence] = true
 	}
-	if r.loose || !p.Started {
+	if r.loose != "" || !p.Started {
 		return
 	}
 	for _, e := range r.w.truth.between(r.cursor, p.Sequence) {
@@ -75,17 +78,40 @@ func (r *replica) apply(c entityevent.Commit, outcomes []entityevent.Outcome, er
 			continue
 		}
 		now := time.Now()
+		switch {
+		case outcomes[i].Before.IsZero():
+			r.rows[change.Resource]++
+		case change.Op == entityevent.Remove:
+			r.rows[change.Resource]--
+		}
 		if change.Op == entityevent.Remove {
-			if since := r.written[change.Ref].Add(-r.w.plan.lag); !r.w.truth.absentSince(change.Ref, since) && !r.loose {
-				r.w.violated("removed only what was removed", "%s was there all the time since %v", change.Ref, since.Sub(epoch))
+			since := r.written[change.Ref].Add(-r.w.plan.lag)
+			if !r.w.truth.absentSince(change.Ref, since) && r.loose == "" {
+				r.mistake(change.Ref, since)
 			}
-		} else if rev := revision(change.Body); rev > 0 && !r.loose {
+		} else if rev := revision(change.Body); rev > 0 && r.loose == "" {
 			if rev < r.revision[change.Ref] {
 				r.w.violated("no record goes back in time", "%s from revision %d to %d", change.Ref, r.revision[change.Ref], rev)
 			}
 			r.revision[change.Ref] = rev
 		}
 		r.written[change.Ref] = now
+	}
+}
+
+// mistake is the removal of a record that is there. It takes a producer that denies it for long, and the
+// brake holds all that is above its limit: 100 records or 2 %, or half of more than 10.
+func (r *replica) mistake(ref entityevent.Ref, since time.Time) {
+	if !r.w.plan.empties {
+		r.w.violated("removed only what was removed", "%s was there all the time since %v", ref, since.Sub(epoch))
+		return
+	}
+	now := time.Now()
+	r.mistakes[ref.Resource] = append(slices.DeleteFunc(r.mistakes[ref.Resource], func(at time.Time) bool { return now.Sub(at) > time.Hour }), now)
+	removed := len(r.mistakes[ref.Resource])
+	rows := r.rows[ref.Resource] + removed
+	if removed > max(100, rows/50) || rows > 10 && 2*removed > rows {
+		r.w.violated("the brake holds", "%d records of %s were removed within an hour by mistake, %d are left", removed, ref.Resource, r.rows[ref.Resource])
 	}
 }
 
@@ -99,20 +125,21 @@ func (r *replica) snapshot() *replica {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return &replica{cursor: r.cursor, loose: r.loose,
-		received: maps.Clone(r.received), revision: maps.Clone(r.revision), written: maps.Clone(r.written)}
+		received: maps.Clone(r.received), revision: maps.Clone(r.revision), written: maps.Clone(r.written), rows: maps.Clone(r.rows)}
 }
 
 func (r *replica) restore(old *replica) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cursor, r.received, r.revision, r.written = old.cursor, maps.Clone(old.received), maps.Clone(old.revision), maps.Clone(old.written)
+	r.rows, r.mistakes = maps.Clone(old.rows), map[string][]time.Time{}
 }
 
-// loosen suspends what cannot hold until the feed follows the producer's new log.
-func (r *replica) loosen() {
+// loosen suspends what cannot hold until the feed follows another log than this.
+func (r *replica) loosen(log entityevent.LogID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.loose = true
+	r.loose = log
 }
 
 // witness is a subscriber that remembers all that it ever got.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -45,17 +46,22 @@ type plan struct {
 	pushEvents   int
 	pushBytes    int
 	suspendAfter time.Duration
+	reconcileAt  string
 	token        string
-	records      int // at the start
+	copied       bool          // the consumer's database is replaced by an old copy
+	restored     bool          // and the producer's
+	renameAfter  time.Duration // until somebody gives the restored log a name of its own
+	empties      bool          // for a while the producer says that it has no records
+	records      int           // at the start
 }
 
 func newPlan(r *rand.Rand) plan {
 	p := plan{
-		active:       between(r, 10*time.Minute, 2*time.Hour),
+		active:       between(r, 5*time.Minute, 50*time.Minute),
 		odds:         []float64{0, 0.02, 0.05, 0.15}[r.IntN(4)],
 		crashes:      []int{0, 2, 4, 8}[r.IntN(4)],
-		crashEvery:   between(r, time.Minute, 30*time.Minute),
-		longestGap:   between(r, time.Minute, 40*time.Minute),
+		crashEvery:   between(r, 20*time.Second, 10*time.Minute),
+		longestGap:   between(r, time.Minute, 20*time.Minute),
 		logless:      r.IntN(4) == 0,
 		longPoll:     r.IntN(2) == 0,
 		poll:         []string{"@every 60s", "*/5 * * * *"}[r.IntN(2)],
@@ -68,7 +74,17 @@ func newPlan(r *rand.Rand) plan {
 		suspendAfter: []time.Duration{0, 20 * time.Minute}[r.IntN(2)],
 		records:      r.IntN(120),
 	}
-	if r.IntN(10) == 0 { // a day in which nothing happens
+	p.reconcileAt = []string{"never", "never", "*/30 * * * *"}[r.IntN(3)]
+	p.copied = r.IntN(4) == 0
+	p.restored = !p.logless && r.IntN(3) == 0
+	p.renameAfter = []time.Duration{0, between(r, 0, 20*time.Minute)}[r.IntN(2)]
+	if p.copied || p.restored {
+		p.crashes, p.crashEvery = max(p.crashes, 4), p.crashEvery/4
+	}
+	if r.IntN(5) == 0 {
+		p.empties, p.reconcileAt = true, "0 */2 * * *"
+	}
+	if r.IntN(16) == 0 { // a day in which nothing happens
 		p.longestGap = 24 * time.Hour
 	}
 	return p
@@ -124,8 +140,8 @@ func TestSameSeedSameRun(t *testing.T) {
 
 // run is one run of a seed.
 func run(t *testing.T, seed uint64) *world {
-	dir := t.TempDir()
 	var w *world
+	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
 		w = newWorld(seed, dir)
 		w.live()
@@ -141,17 +157,32 @@ func run(t *testing.T, seed uint64) *world {
 	return w
 }
 
+// folder is in memory where it can be: what is under test is not the disk.
+func folder(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "resosync-simulation-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 func newWorld(seed uint64, dir string) *world {
 	r := rand.New(rand.NewPCG(seed, 0))
 	w := &world{seed: seed, dir: dir, plan: newPlan(r), over: make(chan struct{}), drawn: map[string]int{}}
 	w.ctx, w.stop = context.WithCancelCause(context.Background())
 	w.truth = &truth{w: w, facts: map[entityevent.Ref]fact{}}
-	w.replica = &replica{w: w, received: map[entityevent.Sequence]bool{}, revision: map[entityevent.Ref]int{}, written: map[entityevent.Ref]time.Time{}}
+	w.replica = &replica{w: w, received: map[entityevent.Sequence]bool{}, revision: map[entityevent.Ref]int{}, written: map[entityevent.Ref]time.Time{},
+		rows: map[string]int{}, mistakes: map[string][]time.Time{}}
 	w.witness = &witness{w: w}
-	w.producer = &node{w: w, name: "producer", start: w.startProducer, observe: w.observe, ended: make(chan struct{})}
-	w.consumer = &node{w: w, name: "consumer", start: w.startConsumer, ended: make(chan struct{})}
+	w.producer = &node{w: w, name: "producer", start: w.startProducer, observe: w.observe, between: w.restoreProducer, ended: make(chan struct{})}
+	w.consumer = &node{w: w, name: "consumer", start: w.startConsumer, between: w.restoreConsumer, ended: make(chan struct{})}
 	w.network = &network{w: w, logless: w.plan.logless, patience: map[string]time.Time{}, cached: map[string]*reply{}, denied: map[string]time.Time{},
-		weather: climate(r, epoch, epoch.Add(w.plan.active)),
+		weather: climate(r, epoch, epoch.Add(w.plan.active), w.plan.empties),
 	}
 	w.network.hosts = map[string]func(context.Context, *http.Request) (*reply, error){
 		"producer.test": w.producer.host, "consumer.test": w.consumer.host,
@@ -212,10 +243,14 @@ func (w *world) live() {
 	w.behind.Wait()
 }
 
-// operate is the producer's operator: he looks at the subscriptions now and then.
+// operate is the producer's operator: he looks at the subscriptions now and then, and in the end gives a
+// restored log another name.
 func (w *world) operate() {
-	for w.patient(30 * time.Minute) {
-		w.resume(w.ctx)
+	for n := 1; w.patient(time.Minute); n++ {
+		if n%30 == 0 {
+			w.resume(w.ctx)
+		}
+		w.rename(w.ctx)
 	}
 }
 

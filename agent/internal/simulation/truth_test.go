@@ -21,7 +21,7 @@ type truth struct {
 
 	facts  map[entityevent.Ref]fact
 	events []entityevent.Event // of the log, ascending
-	log    entityevent.LogID // as the store has it
+	log    entityevent.LogID   // as the store has it
 }
 
 // fact is one record.
@@ -105,6 +105,12 @@ func (t *truth) absentSince(ref entityevent.Ref, since time.Time) bool {
 	defer t.mu.Unlock()
 	f := t.facts[ref]
 	return f.body == "" || !f.since.Before(since)
+}
+
+func (t *truth) follow(log entityevent.LogID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.log = log
 }
 
 func (t *truth) get(ref entityevent.Ref) fact {

@@ -195,8 +195,23 @@ func refusedToken(*rand.Rand, string, *http.Request) fault {
 	return says(401, "application/json", `{"error":{"code":"401","message":"Unauthorized"}}`)
 }
 
+// noRecords answers as a producer does that has lost all its records, or shows another client's.
+func noRecords(_ *rand.Rand, _ string, req *http.Request) fault {
+	switch path := req.URL.Path; {
+	case strings.HasSuffix(path, "/EntityEvent"), strings.HasSuffix(path, "/$metadata"):
+		return fault{}
+	case strings.Contains(path, "('"):
+		return nothingHere(nil, "", nil)
+	}
+	return says(200, "application/json", `{"value":[]}`)
+}
+
 // climate draws the weather of a run.
-func climate(r *rand.Rand, begin, end time.Time) (list []episode) {
+func climate(r *rand.Rand, begin, end time.Time, empties bool) (list []episode) {
+	if empties {
+		from := begin.Add(time.Duration(r.Int64N(int64(end.Sub(begin)))))
+		list = append(list, episode{from: from, to: from.Add(between(r, 5*time.Minute, 90*time.Minute)), name: "no records", link: pollLink, odds: 1, make: noRecords})
+	}
 	kinds := []struct {
 		name    string
 		odds    float64

@@ -32,16 +32,19 @@ type world struct {
 	witness  *witness
 	network  *network
 	behind   sync.WaitGroup // deliveries that nobody waits for
+	backup   *truth         // what the producer's backup holds; its world is set when it was restored
+	kept     *replica       // what the copy of the consumer's database holds, likewise
 
-	mu     sync.Mutex
-	calm   bool // faults are over
-	broken []string
-	over   chan struct{} // closed when an invariant is broken
-	sum    uint64        // of all that happened
-	count  int
-	happen []string // all of it, if asked for
-	drawn  map[string]int
-	at     time.Time // of drawn
+	mu       sync.Mutex
+	calm     bool      // faults are over
+	renameAt time.Time // when the producer's log gets another name; zero: it keeps it
+	broken   []string
+	over     chan struct{} // closed when an invariant is broken
+	sum      uint64        // of all that happened
+	count    int
+	happen   []string // all of it, if asked for
+	drawn    map[string]int
+	at       time.Time // of drawn
 }
 
 // violated notes that an invariant does not hold. The run ends soon after the first.
