@@ -50,7 +50,7 @@ fuzz: modules ## fuzz every parser of outside input, FUZZTIME each
 	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
 	  dir=$$(dirname "$$file"); \
 	  for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' "$$file" | sed 's/^func //'); do \
-	    echo "== $$dir $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \
+	    echo "== $$dir $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s "$$dir" || exit 1; \
 	  done; done
 
 soak: build ## run a pair for SOAK under constant faults; its memory, files and goroutines must stay flat

@@ -210,6 +210,21 @@ func TestReadyzFaults(t *testing.T) {
 	}
 }
 
+// TestStatusOfAFailingStore says what it can.
+func TestStatusOfAFailingStore(t *testing.T) {
+	a := openAgent(t, oneFeed)
+	if err := a.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	(&program{stdout: &out}).printStatus(a.status(t.Context()), &session{remote: true, base: "http://127.0.0.1:1"})
+	for _, want := range []string{"here: running at", "not ready: the store does not answer: ", "what follows is not complete: ", "log " + string(a.store.LogID())} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the status lacks %q:\n%s", want, &out)
+		}
+	}
+}
+
 // scriptedStore refuses writes above a size.
 type scriptedStore struct {
 	*sqlite.Store

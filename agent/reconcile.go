@@ -25,8 +25,8 @@ without names, of every feed. What is missing, stale, or no longer listed is ask
 right. The agent does so by itself every night (reconcile in the configuration).
 
 Records are removed only on proof, and never many at once: more than 100 and 2 % of a resource within an hour, or
-more than half of it, are held, and /readyz turns red. See that the producer means it, then release them with
---allow-deletes: each is asked for once more before it goes.`,
+more than half of one of over ten, are held, and /readyz turns red. See that the producer means it, then release them
+with --allow-deletes: each is asked for once more before it goes.`,
 		Example: `  resosync reconcile
   resosync reconcile acme --dry-run
   resosync reconcile acme --allow-deletes`,
