@@ -41,6 +41,7 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED in -short: it drives other processes, which the race detector does not see; run go test ./agent")
 	}
+	t.Parallel()
 	pair := newPair(t)
 	pair.start(t)
 	pair.writeInitial(t, 400)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main_test
 
 import (
@@ -7,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,6 +33,7 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED in -short: it drives other processes, which the race detector does not see; run go test ./agent")
 	}
+	t.Parallel()
 	var running sync.WaitGroup
 	for name, scenario := range map[string]func(*testing.T){
 		"disk full under the producer":         diskFullProducer,
@@ -107,6 +111,8 @@ type setup struct {
 	size     int    // of a record's text. Default 300.
 }
 
+var rigs atomic.Int32
+
 func newRig(t *testing.T, s setup) *rig {
 	t.Helper()
 	def := func(v *string, d string) {
@@ -120,7 +126,8 @@ func newRig(t *testing.T, s setup) *rig {
 	r := &rig{pair: &pair{client: &http.Client{Timeout: 10 * time.Second}, model: map[string]*history{}}, acked: map[string]written{}}
 	t.Cleanup(r.client.CloseIdleConnections)
 	dir := t.TempDir()
-	producerAddr, consumerAddr := freeAddress(t), freeAddress(t)
+	host := fmt.Sprintf("127.0.%d.1", rigs.Add(1)) // of its own, so that no other takes the port of an agent that is not running
+	producerAddr, consumerAddr := net.JoinHostPort(host, "8081"), net.JoinHostPort(host, "8082")
 	r.odata, r.push = newChaos(t, producerAddr), newChaos(t, consumerAddr)
 	r.writeURL = "http://" + producerAddr + "/odata"
 	subscriptions := ""

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,9 +57,13 @@ func newPair(ctx context.Context, binary, dir string) (p *pair, err error) {
 	if p.sink, err = newSink(); err != nil {
 		return nil, err
 	}
+	host := "127.0.0.1"
+	if runtime.GOOS == "linux" {
+		host = "127.0.0.2" // there no connection of anybody takes the port of an agent that was killed
+	}
 	var addresses [2]string
 	for i := range addresses {
-		listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it ends at once
+		listener, err := net.Listen("tcp", net.JoinHostPort(host, "0")) //nolint:noctx // it ends at once
 		if err != nil {
 			return nil, err
 		}
