@@ -89,7 +89,7 @@ func TestLongPollAfterADayOfIdleness(t *testing.T) {
 		net := served(t, &http.Server{Handler: bubbleServer(t, store), IdleTimeout: time.Minute})
 		client := net.client(t, nil)
 		poll := func() (string, string) {
-			r, err := http.NewRequestWithContext(t.Context(), "GET", "http://p.example/odata/EntityEvent?last_event="+at.String(), nil)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://p.example/odata/EntityEvent?last_event="+at.String(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +101,7 @@ func TestLongPollAfterADayOfIdleness(t *testing.T) {
 			}
 			defer resp.Body.Close()
 			body, err := io.ReadAll(resp.Body)
-			if err != nil || resp.StatusCode != 200 {
+			if err != nil || resp.StatusCode != http.StatusOK {
 				t.Fatal(err, resp.Status)
 			}
 			return string(body), resp.Header["Entityevent-Through"][0]
