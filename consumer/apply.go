@@ -57,7 +57,7 @@ func (f *Feed) Apply(ctx context.Context) error {
 		case err != nil:
 			// What does not get through must not hide the items behind it.
 			limit = min(2*limit, takeMost)
-			delay := applyBackoff.Delay(failures)
+			delay := pauseAfter(err, applyBackoff, failures)
 			f.rest(ctx, min(delay, breath))
 			f.idle(ctx, delay-breath)
 		case settled == 0:
@@ -66,6 +66,16 @@ func (f *Feed) Apply(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// pauseAfter is how long to wait after a failure. Our own store is not spared: when its disk has room again
+// the work goes on soon.
+func pauseAfter(err error, b retry.Backoff, failures int) time.Duration {
+	d := b.Delay(failures)
+	if errors.Is(err, entityevent.ErrUnavailable) {
+		return min(d, 10*time.Second)
+	}
+	return d
 }
 
 // rest waits after a failure.

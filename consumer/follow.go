@@ -40,7 +40,7 @@ func (f *Feed) Follow(ctx context.Context) error {
 		level = err == nil || errors.As(err, &incomplete)
 		switch {
 		case !level:
-			delay := pollBackoff.Delay(failures)
+			delay := pauseAfter(err, pollBackoff, failures)
 			if errors.Is(err, errRestored) {
 				// It answers. As soon as it has another name all is well again.
 				delay = min(delay, time.Until(f.schedule.Next(time.Now())))

@@ -1,0 +1,56 @@
+package consumer_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/resosync/resosync/entityevent"
+)
+
+// outage is a store that at times can do nothing, or only receive.
+type outage struct {
+	entityevent.Store
+	receive, apply atomic.Bool // does not work
+}
+
+func (s *outage) Apply(ctx context.Context, c entityevent.Commit) ([]entityevent.Outcome, error) {
+	if s.apply.Load() {
+		return nil, entityevent.ErrUnavailable
+	}
+	return s.Store.Apply(ctx, c)
+}
+
+func (s *outage) Receive(ctx context.Context, d entityevent.Delivery) (entityevent.Position, error) {
+	if s.receive.Load() {
+		return entityevent.Position{}, entityevent.ErrUnavailable
+	}
+	return s.Store.Receive(ctx, d)
+}
+
+// A disk that was full for hours has room again: the copy is exact soon, not when the waits that grew
+// meanwhile are over.
+func TestAfterAnOutageOfTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := filled("log-1/all", 3)
+		f := newFeed(t, to(src), "Property")
+		s := &outage{Store: f.Store.(entityevent.Store)}
+		f.Store, f.Poll = s, "@every 1s"
+		defer run(t, f)()
+		pass(time.Minute)
+		equal(t, src, s)
+		for i := range 4 {
+			s.apply.Store(true)
+			s.receive.Store(i%2 == 0)
+			src.put("Property", "new", fmt.Sprintf(`{"ListingKey":"new","ListPrice":%d}`, i))
+			pass(time.Hour + time.Duration(i)*13*time.Minute)
+			s.apply.Store(false)
+			s.receive.Store(false)
+			pass(30 * time.Second)
+			equal(t, src, s)
+		}
+	})
+}
