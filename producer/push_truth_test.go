@@ -362,7 +362,8 @@ func (r row) check(t *testing.T) {
 // checkState compares what is stored after the first push.
 func (r row) checkState(t *testing.T, got producer.SubscriptionState, last entityevent.Sequence) {
 	t.Helper()
-	want, ok := r.then, false
+	want := r.then
+	var ok bool
 	if want.does == "advance" {
 		ok = got.Cursor == last && got.Acknowledged == last && got.Attempts == 0 && got.LastError == "" && !got.SucceededAt.IsZero()
 	} else {
