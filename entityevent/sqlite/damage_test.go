@@ -308,3 +308,63 @@ func TestBackupOfATornPage(t *testing.T) {
 		wantUnavailable(t, err, torn, "restore a backup")
 	}
 }
+
+// TestTornBody: of a long body half a page was lost, in its middle too.
+func TestTornBody(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s.db")
+	s, err := sqlite.Open(t.Context(), path, sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := `{"A":"` + strings.Repeat("é", 30_000) + `"}`
+	apply(t, s, put("1", body))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sound, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	noticed := 0
+	for at := len(sound) - 7*page; at < len(sound); at += page {
+		for _, fill := range []func([]byte){func(half []byte) { clear(half) }, func(half []byte) {
+			for i := range half {
+				half[i] = 0xa0
+			}
+		}} {
+			content := append([]byte(nil), sound...)
+			fill(content[at+page/2+4 : at+page])
+			torn := filepath.Join(dir, "torn.db")
+			if err := os.WriteFile(torn, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c, err := sqlite.Open(t.Context(), torn, sqlite.Options{})
+			if err != nil {
+				wantUnavailable(t, err, torn)
+				continue
+			}
+			for r, err := range c.Read(t.Context(), everyone, entityevent.Query{Resource: "Property"}) {
+				if err == nil && string(r.Body) != body {
+					t.Errorf("page %d: another body was read", at/page+1)
+				}
+				if err != nil {
+					noticed++
+					wantUnavailable(t, err, torn, "restore a backup")
+				}
+			}
+			change := put("1", `{"B":1}`)
+			change.Op = entityevent.Merge
+			if _, err := c.Apply(t.Context(), entityevent.Commit{Feed: entityevent.Local, Changes: []entityevent.Change{change}}); err != nil {
+				wantUnavailable(t, err, torn, "restore a backup")
+			}
+			c.Close()
+			if err := errors.Join(os.Remove(torn)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if noticed < 10 {
+		t.Errorf("%d noticed", noticed)
+	}
+}

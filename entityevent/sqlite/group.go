@@ -325,7 +325,7 @@ func (t *tx) runAll(group []*call) error {
 		if _, err := t.exec("SAVEPOINT call"); err != nil {
 			return err
 		}
-		counter, log, notices := t.counter, t.log, len(t.notices)
+		counter, notices := t.counter, len(t.notices)
 		t.try(c)
 		if c.err != nil || c.panicked != nil {
 			if fatal(c.err) || !t.inTx() {
@@ -334,7 +334,7 @@ func (t *tx) runAll(group []*call) error {
 			if _, err := t.exec("ROLLBACK TO call"); err != nil {
 				return err
 			}
-			t.counter, t.log, t.notices = counter, log, t.notices[:notices]
+			t.counter, t.notices = counter, t.notices[:notices]
 		}
 		if _, err := t.exec("RELEASE call"); err != nil {
 			return err

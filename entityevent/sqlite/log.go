@@ -25,9 +25,11 @@ func (s *Store) NewLog(ctx context.Context) (entityevent.LogID, error) {
 			return fmt.Errorf("%w: the counter is at %d, there is no room for another log", entityevent.ErrInvalid, t.counter)
 		}
 		t.counter += int64(entityevent.Restart)
-		t.log = log
-		_, err := t.exec(logUpdate, string(log), t.counter)
-		return err
+		if _, err := t.exec(logUpdate, string(log), t.counter); err != nil {
+			return err
+		}
+		t.log = log // nothing can undo this call alone any more
+		return nil
 	}})
 	if err != nil {
 		return "", fmt.Errorf("new log: %w", err)
