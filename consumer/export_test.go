@@ -3,6 +3,8 @@ package consumer
 import (
 	"context"
 	"net/http"
+
+	"github.com/resosync/resosync/entityevent"
 )
 
 // NewTransport is the transport of feeds that are given none.
@@ -22,4 +24,13 @@ func (f *Feed) WaitTurn(ctx context.Context, e errand) error {
 		return err
 	}
 	return f.client.pace.wait(ctx, e)
+}
+
+// PageAfter asks for the page of events after a number.
+func (f *Feed) PageAfter(ctx context.Context, after entityevent.Sequence) (log entityevent.LogID, events []entityevent.Event, through entityevent.Sequence, err error) {
+	if err := f.Check(); err != nil {
+		return "", nil, 0, err
+	}
+	p, err := f.eventsAfter(ctx, entityevent.Position{}, after, atOnce)
+	return p.log, p.events, p.through, err
 }

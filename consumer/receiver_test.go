@@ -391,16 +391,3 @@ func TestPushWithoutPositions(t *testing.T) {
 		stop()
 	})
 }
-
-func FuzzReceiver(f *testing.F) {
-	f.Add([]byte(`{"value":[{"EntityEventSequence":1,"ResourceName":"P","ResourceRecordKey":"k"}]}`), "1", "2")
-	f.Fuzz(func(t *testing.T, body []byte, after, through string) {
-		feed := newFeed(t, nil, "Property")
-		d := newDoor(t, feed)
-		w := d.push(string(body), "EntityEvent-Log", "l", "EntityEvent-After", after, "EntityEvent-Through", through)
-		n, err := feed.Store.Depth(t.Context(), "mls")
-		if err != nil || w.Code != 200 && n != 0 || w.Code != 200 && w.Code != 400 && w.Code != 413 {
-			t.Errorf("%d, %d stored, %v", w.Code, n, err)
-		}
-	})
-}
