@@ -105,7 +105,7 @@ func TestReconcile(t *testing.T) {
 					catchUp(t, f)
 					equal(t, src, f.Store)
 					src.differ()
-					network := wire(to(src))
+					network := to(src)
 					for _, text := range strings.Fields(c.refused) {
 						network = script(network, 1e6, text, refusal).RoundTrip
 					}
