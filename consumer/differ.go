@@ -112,10 +112,13 @@ func (d *differences) conclude(ctx context.Context) error {
 	c := entityevent.Commit{Feed: d.Name}
 	now := time.Now()
 	for _, key := range slices.Sorted(maps.Keys(d.candidates)) {
-		what := d.candidates[key]
+		what, ref := d.candidates[key], entityevent.Ref{Resource: d.resource, Key: key}
+		if err := ref.Validate(); err != nil {
+			d.Logger.Warn("a record whose key cannot be stored is not copied", "resource", d.resource, "err", err)
+			continue
+		}
 		d.at.Finding.count(what, key)
-		c.Aside = append(c.Aside, entityevent.Setback{Ref: entityevent.Ref{Resource: d.resource, Key: key}, Kind: recheck,
-			Reason: string(what), Tries: 1, NextAt: now})
+		c.Aside = append(c.Aside, entityevent.Setback{Ref: ref, Kind: recheck, Reason: string(what), Tries: 1, NextAt: now})
 	}
 	clear(d.candidates)
 	if d.options.DryRun || len(c.Aside) == 0 {

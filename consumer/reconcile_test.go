@@ -429,6 +429,23 @@ func TestReconcileWithManyDifferences(t *testing.T) {
 	})
 }
 
+// A record that no store can keep is no difference, and stops nothing.
+func TestReconcilePassesKeysThatCannotBeStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := filled("log-1/all", 3)
+		long := "Q" + strings.Repeat("x", entityevent.MaxKey)
+		src.quiet("Property", long, property(long, 1))
+		f := newFeed(t, to(src), "Property")
+		catchUp(t, f)
+		src.drop("Property", "P0001")
+		if r := reconcile(t, f, consumer.ReconcileOptions{}); r.Resources[0].Differences() != 1 {
+			t.Errorf("%+v", r)
+		}
+		src.drop("Property", long)
+		equal(t, src, f.Store)
+	})
+}
+
 // It refuses a feed that was never loaded, and one that is too far behind or follows another log.
 func TestReconcileRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
