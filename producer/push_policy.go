@@ -85,6 +85,9 @@ func (r *run) settle(b batch, got answer) {
 			return
 		}
 		s.halt(now, wait)
+		if !s.FailingSince.IsZero() {
+			s.FailingSince = s.FailingSince.Add(wait) // what was asked for is no part of a failure before
+		}
 		return
 	case refused:
 		if s.Refusals++; s.Refusals > refusals {

@@ -17,6 +17,24 @@ import (
 	"github.com/resosync/resosync/producer"
 )
 
+// Two failures with long halts between them are not a day of failure.
+func TestPushHaltsBetweenFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		subscribe(t, store, "b")
+		want := put(t, store, "local", 2)
+		s := newSubscriber(status(500))
+		for range 10 {
+			s.script = append(s.script, status(503, "Retry-After", "36000"), status(500))
+		}
+		start(t, newPusher(t, store, s))
+		for range len(s.script) {
+			s.next(t)
+		}
+		wantChain(t, 0, []pushed{s.next(t)}, want)
+	})
+}
+
 // A subscriber that halts for weeks never counts as failing; without Retry-After the waits grow.
 func TestPushHaltIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -62,7 +62,7 @@ type SubscriptionState struct {
 
 	HaltedUntil  time.Time `json:"halted_until,omitzero"`  // nothing is pushed before
 	HaltedAt     time.Time `json:"halted_at,omitzero"`     // when that was said: a wait counts only from then on
-	FailingSince time.Time `json:"failing_since,omitzero"` // the first failure since the last success, later by what was not tried
+	FailingSince time.Time `json:"failing_since,omitzero"` // the first failure since the last success, later by the halts and by what was not tried
 	Attempts     int       `json:"attempts,omitempty"`     // pushes since the last success
 	Refusals     int       `json:"refusals,omitempty"`     // of them answered 401 or 403
 	LastError    string    `json:"last_error,omitempty"`   // of the last push that was not acknowledged
