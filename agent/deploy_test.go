@@ -37,6 +37,7 @@ func TestImageWithoutEngine(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED in -short: it drives other processes, which the race detector does not see; run go test ./agent")
 	}
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED: a read-only root takes mounting, and chroot, which only root may; run it as root, or make image where an engine answers")
 	}
@@ -145,6 +146,7 @@ func TestImageWithoutEngine(t *testing.T) {
 
 // TestUnit has systemd look at the unit, and say how much of the machine it leaves to the agent.
 func TestUnit(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("SKIPPED: it needs systemd-analyze, which is not installed: apt-get install systemd")
 	}

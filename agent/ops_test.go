@@ -66,8 +66,8 @@ consumer:
 				s.must(1, `^not ready: no agent runs on the data folder: start it with .resosync run.`, "status", "--ready")
 			}
 
-			s.must(0, `(?m)^up +Property +1 +poison +7 +in \d+d +not JSON$`, "aside", "list")
-			s.must(0, `(?m)^up +Property +O'Neil/2 +poison +1 +in \d+d +.\[2J$`, "aside", "list", "up")
+			s.must(0, `(?m)^up +Property +1 +poison +7 +in \d+[dh] +not JSON$`, "aside", "list")
+			s.must(0, `(?m)^up +Property +O'Neil/2 +poison +1 +in \d+[dh] +.\[2J$`, "aside", "list", "up")
 			var aside []struct{ Feed, Resource, Key, Kind, Reason string }
 			if err := json.Unmarshal([]byte(s.must(0, `^\[`, "aside", "list", "--json").stdout), &aside); err != nil || len(aside) != 2 || aside[0].Key != "1" || aside[0].Kind != "poison" {
 				t.Errorf("%v, %v", aside, err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -181,10 +183,19 @@ func (p *process) has(t *testing.T, key string) (found bool) {
 	return found
 }
 
-// freeAddress returns a loopback address that nobody listened on a moment ago.
+// addresses counts those that freeAddress gave out.
+var addresses atomic.Int64
+
+// freeAddress returns a loopback address that nobody listens on. Where the machine has more of them than
+// 127.0.0.1 its host is given out once, so that no connection of another test takes the port of an agent
+// that is not running.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	n := addresses.Add(1)
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.1.%d.%d:0", n/250, n%250+1))
+	if err != nil {
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

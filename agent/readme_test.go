@@ -14,6 +14,7 @@ func TestReadmeWalk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED in -short: it drives other processes, which the race detector does not see; run go test ./agent")
 	}
+	t.Parallel()
 	for _, tool := range []string{"bash", "curl"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("SKIPPED: the walk needs %s, and it is not installed: apt-get install %s", tool, tool)

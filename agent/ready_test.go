@@ -228,17 +228,28 @@ func TestStatusOfAFailingStore(t *testing.T) {
 // scriptedStore refuses writes above a size.
 type scriptedStore struct {
 	*sqlite.Store
+	mu   sync.Mutex
 	room int
 	hang chan struct{} // nil: it answers
 	err  error
 }
 
+// set changes what the store does.
+func (s *scriptedStore) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
 func (s *scriptedStore) Apply(ctx context.Context, c entityevent.Commit) ([]entityevent.Outcome, error) {
-	if s.hang != nil {
-		<-s.hang
+	s.mu.Lock()
+	room, hang, err := s.room, s.hang, s.err
+	s.mu.Unlock()
+	if hang != nil {
+		<-hang
 	}
-	if s.err != nil || len(c.Docs[0].Body) > s.room {
-		return nil, cmp.Or(s.err, error(&sqlite.UnavailableError{Remedy: "make room"}))
+	if err != nil || len(c.Docs[0].Body) > room {
+		return nil, cmp.Or(err, error(&sqlite.UnavailableError{Remedy: "make room"}))
 	}
 	return s.Store.Apply(ctx, c)
 }
@@ -262,13 +273,13 @@ func TestProbe(t *testing.T) {
 		red("")
 		time.Sleep(time.Hour)
 		red("")
-		store.room = 0
+		store.set(func() { store.room = 0 })
 		time.Sleep(10 * time.Second)
 		red("make room")
-		store.room = 1000
+		store.set(func() { store.room = 1000 })
 		time.Sleep(time.Minute)
 		red("make room") // a small write would succeed
-		store.room = 1 << 20
+		store.set(func() { store.room = 1 << 20 })
 		time.Sleep(10 * time.Second)
 		red("")
 
@@ -278,16 +289,18 @@ func TestProbe(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		red("")
 
-		store.hang = make(chan struct{})
+		hang := make(chan struct{})
+		store.set(func() { store.hang = hang })
 		time.Sleep(26 * time.Second)
 		red("has not answered")
-		close(store.hang)
+		store.set(func() { store.hang = nil })
+		close(hang)
 		red("")
 
-		store.err = &sqlite.UnavailableError{Remedy: "restore", Damaged: true}
+		store.set(func() { store.err = &sqlite.UnavailableError{Remedy: "restore", Damaged: true} })
 		time.Sleep(10 * time.Second)
 		red("restore")
-		store.err = nil
+		store.set(func() { store.err = nil })
 		time.Sleep(time.Hour)
 		red("restore") // a damaged file does not heal
 		cancel()

@@ -68,7 +68,7 @@ func TestPairByHand(t *testing.T) {
 	mls.pipe(strings.ReplaceAll(listings, "100.00", "120.00"), "import", "--resource", "Property", "-").must(t, 0, `1 changed`, "import")
 	vendor.must(0, `Property\t1\n$`, "events", "--follow", "--after", head, "--limit", "1")
 	waitFor(t, "http://"+vendorAddress+"/readyz")
-	vendor.await(`"whole": (.|\n)*"moved": `, "status", "--json")
+	vendor.await(`"level": (.|\n)*"moved": `, "status", "--json")
 
 	for _, s := range []*shell{mls, vendor} {
 		printed := strings.ReplaceAll(strings.ReplaceAll(s.printed.String(), api+"\n", ""), push+"\n", "")
