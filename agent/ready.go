@@ -110,6 +110,13 @@ func askReady(ctx context.Context, by holder) []string {
 // broken says what stops a feed and does not heal by waiting.
 func broken(s consumer.Status) []reason {
 	var reasons []reason
+	for _, t := range []consumer.Trouble{s.Applying, s.Polling} {
+		if t.Store { // also while all that the probe writes is stored
+			reasons = append(reasons, reason{"store of " + s.Feed, fmt.Sprintf("feed %s: the store does not take what the producer sends since %s: look at the disk of the data folder, `resosync status` says more",
+				s.Feed, t.Since.UTC().Format(time.RFC3339))})
+			break
+		}
+	}
 	if s.Held > 0 {
 		reasons = append(reasons, reason{"held " + s.Feed, fmt.Sprintf("feed %s: %s held, because too much would go at once: look at them with `resosync aside list %s`; if they are right, release them with `resosync reconcile %s --allow-deletes`",
 			s.Feed, pluralAre(int64(s.Held), "removal"), s.Feed, s.Feed)})

@@ -182,6 +182,9 @@ func TestReadyzFaults(t *testing.T) {
 			now.subscriptions = []subscriptionStatus{{SubscriptionState: producer.SubscriptionState{Name: "b", Status: producer.Suspended}, Gone: true}}
 		}, func() {}, ""},
 		{"a restored store", func() { now.restored = &producer.RestoredState{By: "SECRET"} }, func() { now.restored = nil }, "restored from a backup.*resosync log new-id"},
+		{"a store that does not take what came", func() {
+			now.feeds[0].Applying = consumer.Trouble{Since: time.Now(), Failures: 1, Store: true, Error: "SECRET"}
+		}, func() { now.feeds[0].Applying = consumer.Trouble{} }, "feed mls: the store does not take what the producer sends since .*look at the disk"},
 		{"a producer that is away for a moment", func() {
 			now.feeds[0].Polling = consumer.Trouble{Since: time.Now().Add(-time.Minute), Failures: 3, Error: "SECRET"}
 		}, func() { now.feeds[0].Polling = consumer.Trouble{} }, ""},

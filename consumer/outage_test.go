@@ -47,10 +47,16 @@ func TestAfterAnOutageOfTheStore(t *testing.T) {
 			s.receive.Store(i%2 == 0)
 			src.put("Property", "new", fmt.Sprintf(`{"ListingKey":"new","ListPrice":%d}`, i))
 			pass(time.Hour + time.Duration(i)*13*time.Minute)
+			if st := status(t, f); !st.Polling.Store && !st.Applying.Store {
+				t.Errorf("it does not say that its own store fails: %+v", st)
+			}
 			s.apply.Store(false)
 			s.receive.Store(false)
 			pass(30 * time.Second)
 			equal(t, src, s)
+			if st := status(t, f); st.Polling.Store || st.Applying.Store {
+				t.Errorf("it still says that its own store fails: %+v", st)
+			}
 		}
 	})
 }

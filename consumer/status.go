@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -41,6 +42,7 @@ type Trouble struct {
 	Since    time.Time `json:"since"`
 	Failures int       `json:"failures"`
 	Error    string    `json:"error"`
+	Store    bool      `json:"store,omitempty"` // it is our own store that does not do its work
 }
 
 // Progress is how far a load or a catch-up is.
@@ -149,6 +151,7 @@ func (t *Trouble) note(l *slog.Logger, what string, err error) int {
 		t.Failures++
 		t.Error = err.Error()
 	}
+	t.Store = errors.Is(err, entityevent.ErrUnavailable)
 	return t.Failures
 }
 
