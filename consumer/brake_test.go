@@ -258,12 +258,12 @@ func TestHeldWithoutEvidence(t *testing.T) {
 				}
 				stop := run(t, f)
 				pass(time.Minute)
-				before := len(src.requests)
+				before := len(src.asked(""))
 				pass(4 * time.Hour)
 				if s := status(t, f); s.Held != 150 || count(t, f) != 300 {
 					t.Fatalf("%d are left: %+v", count(t, f), s)
 				}
-				if asked := len(src.requests) - before; asked > 17*60 {
+				if asked := len(src.asked("")) - before; asked > 17*60 {
 					t.Errorf("%d requests", asked)
 				}
 				l.on.Store(false)

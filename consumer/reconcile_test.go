@@ -111,7 +111,7 @@ func TestReconcile(t *testing.T) {
 					}
 					store := &mute{Store: f.Store}
 					f = newFeedOn(store, network)
-					before := len(src.requests)
+					before := len(src.asked(""))
 					for _, dry := range []bool{true, false} {
 						report := reconcile(t, f, consumer.ReconcileOptions{DryRun: dry})
 						want := consumer.ReconcileFinding{Resource: "Property", Compared: 61, Missing: 2, Stale: 3, Unseen: 1,
@@ -139,7 +139,7 @@ func TestReconcile(t *testing.T) {
 					if s := status(t, f); s.Reconciled == nil || s.Reconciled.Resources[0].Compared != 61 || s.Recheck+s.Aside+s.Held != 0 {
 						t.Errorf("%+v", s)
 					}
-					for _, target := range src.requests[before:] {
+					for _, target := range src.asked("")[before:] {
 						whole := !strings.Contains(target, "$select") && !strings.Contains(target, "$filter") && !strings.Contains(target, "('")
 						if strings.HasPrefix(target, "Property?") && whole && !c.whole {
 							t.Errorf("whole records were asked for: %s", target)
@@ -163,7 +163,7 @@ func TestReconcileWithoutDifferences(t *testing.T) {
 		}
 		f := newFeed(t, to(src), "Property", "Member")
 		catchUp(t, f)
-		before := len(src.requests)
+		before := len(src.asked(""))
 		head := localHead(t, f)
 		var last consumer.ReconcileProgress
 		report, err := f.Reconcile(t.Context(), consumer.ReconcileOptions{}, func(p consumer.ReconcileProgress) { last = p })
@@ -175,8 +175,8 @@ func TestReconcileWithoutDifferences(t *testing.T) {
 				t.Errorf("%+v", found)
 			}
 		}
-		if n := len(src.requests) - before; n > 5 {
-			t.Errorf("%d requests: %q", n, src.requests[before:])
+		if n := len(src.asked("")) - before; n > 5 {
+			t.Errorf("%d requests: %q", n, src.asked("")[before:])
 		}
 		if localHead(t, f) != head {
 			t.Error("records were written")
