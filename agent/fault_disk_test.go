@@ -61,7 +61,7 @@ func diskFullProducer(t *testing.T) {
 	r.green(t, producerSide)
 	r.arrives(t, "room was made", local)
 	r.settle(t)
-	r.producer.saysOnce(t)
+	r.producer.saysOnce(t, "store")
 }
 
 // diskFullConsumer fills the consumer's disk with a file, and removes it.
@@ -84,7 +84,7 @@ func diskFullConsumer(t *testing.T) {
 	r.arrives(t, "room was made", local)
 	r.settle(t)
 	r.green(t, producerSide)
-	r.consumer.saysOnce(t)
+	r.consumer.saysOnce(t, "store")
 }
 
 // pushed pushes events of many keys to the consumer and returns the status; a 503 must name a wait.
@@ -116,12 +116,14 @@ func fill(t *testing.T, path string) {
 	}
 }
 
-// saysOnce checks that the log says once that the store does not work, and once that it works again.
-func (p *process) saysOnce(t *testing.T) {
+// saysOnce checks that the log says once that something keeps the agent from being ready, and once that it
+// is over.
+func (p *process) saysOnce(t *testing.T, about string) {
 	t.Helper()
-	p.saysRed(t, "store")
-	if !eventually(local, func() bool { return p.logged(`level=INFO msg=recovered about=store`) > 0 }) || p.logged(`level=INFO msg=recovered about=store`) > 1 {
-		t.Errorf("the log of %s does not say once that the store recovered:\n%s", filepath.Base(p.dir), p.tail())
+	p.saysRed(t, about)
+	match := `level=INFO msg=recovered about="?` + about
+	if !eventually(local, func() bool { return p.logged(match) > 0 }) || p.logged(match) > 1 {
+		t.Errorf("the log of %s says %d times that it recovered, want once:\n%s", filepath.Base(p.dir), p.logged(match), p.tail())
 	}
 	if n := p.logged(`level=(WARN|ERROR)`); n > 8 {
 		t.Errorf("the log of %s complains %d times:\n%s", filepath.Base(p.dir), n, p.tail())

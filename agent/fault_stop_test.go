@@ -29,6 +29,7 @@ func stopped(t *testing.T, s side) {
 	t.Cleanup(func() { _ = p.cmd.Process.Signal(syscall.SIGCONT) })
 	if s == producerSide {
 		r.red(t, consumerSide, `feed mls`)
+		r.consumer.saysRed(t, "poll mls")
 	}
 	<-minute
 	if s == consumerSide {
@@ -96,8 +97,9 @@ func (c clock) set(d time.Duration) {
 	atomic.StoreInt64((*int64)(unsafe.Pointer(&c.page[0])), int64(d/time.Second))
 }
 
-// clockJumps sets one side's clock back an hour, and forward again, while changes flow; once while that side,
-// or the other, waits for its next try. By push alone, or by poll alone.
+// clockJumps sets one side's clock back an hour, and forward again, while changes flow; then back while the
+// sender waits for its next try, and once more so with that side ended in between. By push alone, or by poll
+// alone.
 func clockJumps(t *testing.T, s side, push bool) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("SKIPPED: the wrong clock is written in assembly for amd64; run the tests there")
@@ -115,9 +117,10 @@ func clockJumps(t *testing.T, s side, push bool) {
 		through = r.push
 	}
 	for _, jump := range []struct {
-		name string
-		to   time.Duration
-	}{{"back", -time.Hour}, {"forward", 0}} {
+		name  string
+		to    time.Duration
+		ended bool
+	}{{"back", -time.Hour, false}, {"forward", 0, true}} {
 		c.set(jump.to)
 		r.arrives(t, "set "+jump.name, 15*time.Second)
 
@@ -127,8 +130,14 @@ func clockJumps(t *testing.T, s side, push bool) {
 		if !eventually(local, func() bool { return through.Counts()[chaos.Refuse] > before+1 }) {
 			t.Fatal("nothing was refused")
 		}
+		if jump.ended {
+			r.process(s).kill(t)
+		}
 		c.set(jump.to)
 		through.Set(nil)
+		if jump.ended {
+			r.process(s).start(t)
+		}
 		r.arrives(t, "set back in a wait", 15*time.Second)
 	}
 	r.green(t, producerSide)

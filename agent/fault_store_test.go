@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/resosync/resosync/agent/internal/chaos"
 )
 
 var storeFiles = []string{"resosync.db", "resosync.db-wal", "resosync.db-shm"}
@@ -59,7 +61,13 @@ func yesterday(t *testing.T, withWAL bool) {
 	}
 	end()
 	copyStore(t, old, data)
+	r.odata.Set(chaos.Faults{chaos.Lose: 1}) // so that pushes come first
+	taken := r.push.Counts()[""]
 	r.consumer.start(t)
+	if !eventually(local, func() bool { return r.push.Counts()[""] > taken+20 }) {
+		t.Fatalf("no pushes arrive:\n%s", r.producer.tail())
+	}
+	r.odata.Set(nil)
 	r.arrives(t, "yesterday's copy", local)
 	r.green(t, producerSide)
 	r.green(t, consumerSide)
