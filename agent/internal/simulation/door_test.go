@@ -19,15 +19,22 @@ type door struct {
 
 	applied  func(entityevent.Commit, []entityevent.Outcome, error) // hears of every commit that was carried out
 	received func(entityevent.Delivery, entityevent.Position, error)
-	swift    bool // changes take no time: they are made under a lock that is not the bubble's to wait for
+	turn     time.Duration // after which a call goes on, in place of a moment at random. Default 0: at random.
+	swift    bool          // changes take no time: they are made under a lock that is not the bubble's to wait for
 }
 
 func (d *door) do(ctx context.Context, what string, odds float64, call func() error) error {
 	what = " " + d.who + " " + what
-	if err := d.life.await(ctx, what, odds); err != nil {
+	var err error
+	if d.turn > 0 {
+		err = d.life.takes(ctx, d.turn, what, odds)
+	} else {
+		err = d.life.await(ctx, what, odds)
+	}
+	if err != nil {
 		return err
 	}
-	err := call()
+	err = call()
 	d.life.w.note(d.life.name + what + ": " + result(err))
 	if cerr := d.life.mayCrash(what+" after", odds); cerr != nil {
 		return cerr

@@ -197,7 +197,12 @@ func (l *life) await(ctx context.Context, what string, odds float64) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := retry.Sleep(ctx, between(l.w.dice("await "+l.name+what), 300*time.Microsecond, 3*time.Millisecond)); err != nil {
+	return l.takes(ctx, between(l.w.dice("await "+l.name+what), 300*time.Microsecond, 3*time.Millisecond), what, odds)
+}
+
+// takes is await for so long.
+func (l *life) takes(ctx context.Context, d time.Duration, what string, odds float64) error {
+	if err := retry.Sleep(ctx, d); err != nil {
 		return err
 	}
 	return l.mayCrash(what, odds)

@@ -143,6 +143,9 @@ func (m *workload) write(commits ...entityevent.Commit) {
 	var group sync.WaitGroup
 	for i, c := range commits {
 		d := &door{Store: l.store, life: l, who: fmt.Sprintf("mls %d", i), applied: m.w.truth.committed}
+		if len(commits) > 1 { // while the first is committed the others gather, to share the next transaction
+			d.turn = time.Duration(1+i) * 10 * time.Microsecond
+		}
 		group.Go(func() {
 			// What comes of it stands in the truth.
 			_, _ = d.Apply(l.ctx, c)
@@ -167,7 +170,7 @@ func (m *workload) burst() {
 		}
 		commits = append(commits, c)
 	}
-	if ref := m.existing(); !taken[ref] && m.w.truth.get(ref).body != "" {
+	if ref := m.existing(); !taken[ref] && ref.Resource != "Office" && m.w.truth.get(ref).body != "" {
 		hash := m.w.truth.get(ref).hash
 		for range 2 {
 			commits = append(commits, entityevent.Commit{Feed: entityevent.Local,
