@@ -110,9 +110,6 @@ func (f *Feed) alone(ctx context.Context, do func(*round) error) error {
 		return err
 	}
 	r.lagging = position.Log == ""
-	if r.holds, err = f.heldRemovals(ctx); err != nil {
-		return err
-	}
 	return do(r)
 }
 
@@ -130,6 +127,9 @@ func (r *round) all(ctx context.Context, limit int) (settled int, err error) {
 	if len(items)+len(due) == 0 {
 		r.state.emptied(start)
 		return 0, nil
+	}
+	if r.holds, err = r.heldRemovals(ctx); err != nil {
+		return 0, err
 	}
 	r.full, r.stuck = len(items) == limit, len(items) == takeMost
 	tasks, reviews := r.plan(items, due)
