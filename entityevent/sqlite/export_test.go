@@ -61,6 +61,9 @@ func (s *Store) WriterPragma(text string) error {
 
 func (s *Store) SetWALLimit(bytes int64) { s.writer.walLimit = bytes }
 
+// CheckAlways makes every transaction look for the file in its place.
+func (s *Store) CheckAlways() { s.writer.recheck = 0 }
+
 // HotQueries are those whose cost must not grow with the size of the store.
 func HotQueries() []string {
 	return []string{

@@ -36,6 +36,8 @@ type writer struct {
 
 	path     string
 	file     identity
+	seen     time.Time // in its place
+	recheck  time.Duration
 	spoiled  bool // conn must be replaced before its next use
 	walLimit int64
 	commits  int
@@ -195,10 +197,20 @@ func (w *writer) transact(t *tx, group []*call) error {
 	return err
 }
 
+// The file is looked for in its place so often. What is written until it is missed goes the way of all that
+// is in it.
+const recheck = 100 * time.Millisecond
+
 // ready sees that the file is the one that was opened, and replaces a connection that is of no more use.
 func (w *writer) ready() error {
-	if err := w.file.check(); err != nil || !w.spoiled {
-		return err
+	if now := time.Now(); now.Sub(w.seen) >= w.recheck {
+		if err := w.file.check(); err != nil {
+			return err
+		}
+		w.seen = now
+	}
+	if !w.spoiled {
+		return nil
 	}
 	c, err := openWriter(w.path)
 	if err != nil {

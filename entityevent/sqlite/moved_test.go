@@ -28,6 +28,7 @@ func TestFileTakenAway(t *testing.T) {
 				dir := t.TempDir()
 				path := filepath.Join(dir, "s.db")
 				s := open(t, path, sqlite.Options{})
+				s.CheckAlways()
 				apply(t, s, put("1", `{}`))
 				aside := filepath.Join(dir, "aside")
 				rename(t, path+suffix, aside)

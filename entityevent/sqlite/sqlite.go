@@ -86,7 +86,7 @@ func open(ctx context.Context, path string, o Options) (*Store, error) {
 		readers: make(chan *conn, o.ReadConns),
 	}
 	s.writer = writer{
-		conn: c, notifier: &s.notifier, observe: o.Observe, failed: s.failed, path: path, walLimit: walLimit, logger: o.Logger,
+		conn: c, notifier: &s.notifier, observe: o.Observe, failed: s.failed, path: path, walLimit: walLimit, recheck: recheck, logger: o.Logger,
 	}
 	found, err := c.one(logQuery, func(row []driver.Value) {
 		s.writer.log.Store(entityevent.LogID(str(row[0])))

@@ -131,7 +131,7 @@ func remedyOfSystem(number syscall.Errno) string {
 }
 
 // identity knows the two files of an open database again. SQLite does not: it goes on writing to a file
-// that was removed, and what it answers is lost when it ends.
+// that was removed, and all that it holds is lost when it is closed.
 type identity struct {
 	path    string
 	db, wal os.FileInfo
@@ -139,10 +139,9 @@ type identity struct {
 
 func identify(path string) (id identity, err error) {
 	id.path = path
-	if id.db, err = os.Stat(path); err != nil {
-		return id, err
+	if id.db, err = os.Stat(path); err == nil {
+		id.wal, err = os.Stat(path + "-wal")
 	}
-	id.wal, err = os.Stat(path + "-wal")
 	return id, err
 }
 
