@@ -59,8 +59,8 @@ type Receiver struct {
 
 // ServeHTTP implements http.Handler. The path ends with the name of the feed; one slash may follow.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	// Also what the server reads and drops of the body of a push that was refused. A writer that knows no
-	// deadlines is not a connection.
+	// Also what the server reads and drops of the body of a push that was refused. At the end of the body it
+	// lifts the deadline itself. A writer that knows no deadlines is not a connection.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 	feed := r.Feeds[feedName(req)]
 	if feed == nil {
@@ -246,8 +246,6 @@ func (r *Receiver) body(w http.ResponseWriter, req *http.Request) (text []byte, 
 		release(buffer)
 		return nil, nil, bodyProblem(err)
 	}
-	// It is here: what takes time now is ours. A deadline that passes would end the request.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return buffer.Bytes(), func() { release(buffer) }, nil
 }
 
