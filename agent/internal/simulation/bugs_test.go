@@ -88,7 +88,7 @@ var bugs = []bug{
 		},
 	},
 	{
-		name: "inbox row done before commit", file: "consumer/apply.go",
+		name: "inbox row done before commit", file: "consumer/commit.go",
 		breaks: "events leave the inbox in one transaction, and their records are written in the next",
 		edits: []edit{{`	outcomes, err := r.touched.apply(ctx, r.Store, c, r.begun)`,
 			`	if _, err := r.Store.Apply(ctx, entityevent.Commit{Feed: r.Name, Done: c.Done}); err != nil {
