@@ -27,8 +27,9 @@ func TestPushHaltsBetweenFailures(t *testing.T) {
 		for range 10 {
 			s.script = append(s.script, status(503, "Retry-After", "36000"), status(500))
 		}
+		refusals := len(s.script)
 		start(t, newPusher(t, store, s))
-		for range len(s.script) {
+		for range refusals {
 			s.next(t)
 		}
 		wantChain(t, 0, []pushed{s.next(t)}, want)

@@ -65,7 +65,7 @@ func TestPushAfterADayOfIdleness(t *testing.T) {
 		pushes := []pushed{s.next(t)}
 		for range 3 {
 			time.Sleep(24 * time.Hour)
-			want = append(want, put(t, store, "local", 1)...)
+			want = append(want, put(t, store, "local", 3)...)
 			began := time.Now()
 			pushes = append(pushes, s.next(t))
 			if took := time.Since(began); took > time.Millisecond {
@@ -75,7 +75,7 @@ func TestPushAfterADayOfIdleness(t *testing.T) {
 		time.Sleep(time.Second)
 		stop()
 		wantChain(t, 0, pushes, want)
-		if stats := p.Stats(); stats.Retries > 0 || stats.Events != 4 || stats.Batches["acknowledged"] != 4 {
+		if stats := p.Stats(); stats.Retries > 0 || stats.Events != 10 || stats.Batches["acknowledged"] != 4 {
 			t.Errorf("%+v", stats)
 		}
 	})
@@ -116,11 +116,11 @@ func TestLongPollAfterADayOfIdleness(t *testing.T) {
 		if polls != 24*120-2 {
 			t.Errorf("%d polls in a day", polls)
 		}
-		var next entityevent.Sequence
-		time.AfterFunc(10*time.Second, func() { next = put(t, store, "local", 1)[0] })
+		next := make(chan entityevent.Sequence, 1)
+		time.AfterFunc(10*time.Second, func() { next <- put(t, store, "local", 1)[0] })
 		began = time.Now()
 		_, through := poll()
-		if took := time.Since(began); took != 10*time.Second || through != next.String() {
+		if took := time.Since(began); took != 10*time.Second || through != (<-next).String() {
 			t.Errorf("%s came after %v", through, took)
 		}
 	})
