@@ -116,12 +116,20 @@ func fill(t *testing.T, path string) {
 	}
 }
 
+// reason is how the log names what keeps the agent from being ready.
+func reason(about string) string {
+	if strings.Contains(about, " ") {
+		about = `"` + about + `"`
+	}
+	return " about=" + about + " "
+}
+
 // saysOnce checks that the log says once that something keeps the agent from being ready, and once that it
 // is over.
 func (p *process) saysOnce(t *testing.T, about string) {
 	t.Helper()
 	p.saysRed(t, about)
-	match := `level=INFO msg=recovered about="?` + about
+	match := `level=INFO msg=recovered` + reason(about)
 	if !eventually(local, func() bool { return p.logged(match) > 0 }) || p.logged(match) > 1 {
 		t.Errorf("the log of %s says %d times that it recovered, want once:\n%s", filepath.Base(p.dir), p.logged(match), p.tail())
 	}
@@ -133,7 +141,7 @@ func (p *process) saysOnce(t *testing.T, about string) {
 // saysRed checks that the log says, once, that something keeps the agent from being ready.
 func (p *process) saysRed(t *testing.T, about string) {
 	t.Helper()
-	match := `level=ERROR msg="not ready" about="?` + about
+	match := `level=ERROR msg="not ready"` + reason(about)
 	if !eventually(local, func() bool { return p.logged(match) > 0 }) || p.logged(match) > 1 {
 		t.Errorf("the log of %s names the trouble %d times, want once:\n%s", filepath.Base(p.dir), p.logged(match), p.tail())
 	}

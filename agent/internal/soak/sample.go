@@ -28,6 +28,7 @@ type measure struct {
 
 var measures = []measure{
 	{"process_resident_memory_bytes", "memory MB", 1 << 20, 16},
+	{"go_memstats_heap_inuse_bytes", "Go heap MB", 1 << 20, 6},
 	{"process_open_fds", "open files", 1, 8},
 	{"go_goroutines", "goroutines", 1, 12},
 	{walSize, "WAL MB", 1 << 20, 16},
