@@ -444,25 +444,28 @@ func TestScarceRequestsGoByErrand(t *testing.T) {
 // What a push names is fetched with the next request though a load wants them all.
 func TestNewsGoBeforeALoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		src := filled("", 3000)
+		src := filled("", 1300)
 		net := &clocked{next: to(src)}
 		f := newFeed(t, net, "Property")
 		f.Rate = 0.1
 		d := newDoor(t, f)
 		stop := run(t, f)
-		pass(10 * time.Minute)
-		for range 20 {
+		pass(2 * time.Minute)
+		for range 8 {
 			pass(33 * time.Second)
-			if w := d.push(event(src.put("Property", "P2999", property("P2999", 7)), "Property", "P2999")); w.Code != 200 {
+			if w := d.push(event(src.put("Property", "P1299", property("P1299", 7)), "Property", "P1299")); w.Code != 200 {
 				t.Fatal(w.Code)
 			}
 			before := net.count()
 			pass(20 * time.Second)
 			_, asked := net.sent()
 			asked = slices.DeleteFunc(asked[before:], func(target string) bool { return strings.Contains(target, "$metadata") })
-			if len(asked) == 0 || !strings.Contains(asked[0], "P2999") {
+			if len(asked) == 0 || !strings.Contains(asked[0], "P1299") {
 				t.Fatalf("asked %v", asked)
 			}
+		}
+		if status(t, f).Loading == nil {
+			t.Error("the load was over before")
 		}
 		stop()
 	})

@@ -280,7 +280,7 @@ func TestSlowStore(t *testing.T) {
 			}
 			_, _ = io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
-			if resp.StatusCode != 200 {
+			if resp.StatusCode != http.StatusOK {
 				t.Errorf("%d", resp.StatusCode)
 			}
 		}

@@ -68,29 +68,28 @@ func TestPagesWithOldNames(t *testing.T) {
 // A 429 in the middle of the pages of the log, or of a nextLink, ends nothing: what follows is read.
 func TestRefusedOnTheSecondPage(t *testing.T) {
 	for _, log := range []string{"", "log-1/all"} {
-		for _, times := range []int32{1, 9} { // more than one request is repeated
-			synctest.Test(t, func(t *testing.T) {
-				src := filled(log, 5)
-				f := newFeed(t, to(src), "Property")
-				catchUp(t, f)
-				for i := range 1500 {
-					key := fmt.Sprintf("P%04d", i)
-					src.put("Property", key, property(key, i))
-				}
-				f = newFeedOn(f.Store, script(to(src), times, "gt%201005", func(r *http.Request) (*http.Response, error) {
-					resp, err := halt("30")
-					resp.Request = r
-					return resp, err
-				}))
-				f.Rate, f.PageSize = 100, 1001 // the source counts pages of 1000 as the last
-				stop := run(t, f)
-				pass(30 * time.Minute)
-				equal(t, src, f.Store)
-				if s := status(t, f); s.Sequence != 1505 || f.Stats().Halts != int64(times) {
-					t.Errorf("%+v", s)
-				}
-				stop()
-			})
-		}
+		const times = 9 // more than one request is repeated
+		synctest.Test(t, func(t *testing.T) {
+			src := filled(log, 5)
+			f := newFeed(t, to(src), "Property")
+			catchUp(t, f)
+			for i := range 1500 {
+				key := fmt.Sprintf("P%04d", i)
+				src.put("Property", key, property(key, i))
+			}
+			f = newFeedOn(f.Store, script(to(src), times, "gt%201005", func(r *http.Request) (*http.Response, error) {
+				resp, err := halt("30")
+				resp.Request = r
+				return resp, err
+			}))
+			f.Rate, f.PageSize = 100, 1001 // the source counts pages of 1000 as the last
+			stop := run(t, f)
+			pass(30 * time.Minute)
+			equal(t, src, f.Store)
+			if s := status(t, f); s.Sequence != 1505 || f.Stats().Halts != times {
+				t.Errorf("%+v", s)
+			}
+			stop()
+		})
 	}
 }
