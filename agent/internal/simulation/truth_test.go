@@ -19,9 +19,11 @@ type truth struct {
 	w  *world
 	mu sync.Mutex
 
-	facts  map[entityevent.Ref]fact
-	events []entityevent.Event // of the log, ascending
-	log    entityevent.LogID   // as the store has it
+	facts       map[entityevent.Ref]fact
+	history     map[entityevent.Ref][]version
+	committedAt map[entityevent.Sequence]time.Time
+	events      []entityevent.Event // of the log, ascending
+	log         entityevent.LogID   // as the store has it
 }
 
 // fact is one record.
@@ -67,6 +69,8 @@ func (t *truth) change(c entityevent.Change, o entityevent.Outcome) {
 		now.since = time.Now()
 	}
 	t.facts[c.Ref] = now
+	t.history[c.Ref] = append(t.history[c.Ref], version{at: time.Now(), body: now.body, hash: now.hash})
+	t.committedAt[o.Sequence] = time.Now()
 	e := entityevent.Event{Sequence: o.Sequence, Ref: c.Ref}
 	at, found := slices.BinarySearchFunc(t.events, e, func(a, b entityevent.Event) int { return cmp.Compare(a.Sequence, b.Sequence) })
 	if found || o.Sequence <= 0 {

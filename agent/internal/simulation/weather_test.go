@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -237,6 +238,10 @@ func climate(r *rand.Rand, begin, end time.Time, empties bool) (list []episode) 
 		}
 		if e.link != pollLink && (k.name == "nothing here" || k.name == "wrong route" || k.name == "refused token") && r.IntN(3) > 0 {
 			e.link = pollLink
+		}
+		if k.name == "nothing here" { // nothing else gets through in between: what a server denies twice counts
+			list = slices.Insert(list, 0, e)
+			continue
 		}
 		list = append(list, e)
 	}

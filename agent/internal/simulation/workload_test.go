@@ -39,7 +39,7 @@ func (m *workload) existing() entityevent.Ref {
 
 // body is new content. That of an Office has no revision and comes back to what it was.
 func (m *workload) body(ref entityevent.Ref) json.RawMessage {
-	if ref.Resource == "Office" {
+	if ref.Resource == "Office" && m.w.plan.lag == 0 {
 		return fmt.Appendf(nil, `{"OfficeKey":%s,"Status":%q}`, quote(ref.Key), []string{"Active", "Inactive"}[m.r.IntN(2)])
 	}
 	m.rev++
@@ -87,7 +87,7 @@ func (m *workload) change() entityevent.Change {
 }
 
 func (m *workload) merge(ref entityevent.Ref) json.RawMessage {
-	if ref.Resource == "Office" {
+	if ref.Resource == "Office" && m.w.plan.lag == 0 {
 		return json.RawMessage(`{"Status":"Merged"}`)
 	}
 	m.rev++
