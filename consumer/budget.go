@@ -42,7 +42,6 @@ type budget struct {
 	doc     entityevent.Doc
 	hour    window
 	day     window
-	told    time.Time // the end of the window that was said to be spent
 }
 
 // window is one hour or day.
@@ -55,6 +54,7 @@ type window struct {
 	spent int       // written down as sent
 	left  int       // of these, not sent yet
 	end   time.Time // with the reading of the monotonic clock: setting the other one back moves nothing
+	told  bool      // that it is spent
 }
 
 func newBudget(s Store, feed string, hourly, daily int, l *slog.Logger) *budget {
@@ -78,7 +78,7 @@ func (w *window) roll(now time.Time) {
 	begins := now.Add(start.Sub(now))
 	switch {
 	case start.After(w.start), !w.end.IsZero() && !now.Before(w.end):
-		w.start, w.spent, w.left, w.end = start, 0, 0, begins.Add(w.length)
+		w.start, w.spent, w.left, w.end, w.told = start, 0, 0, begins.Add(w.length), false
 	case start.Before(w.start), w.end.IsZero():
 		w.start = start
 		if w.end.IsZero() {
@@ -105,8 +105,8 @@ func (b *budget) delay(now time.Time, e errand, named bool) (d time.Duration) {
 			continue
 		}
 		d = max(d, w.end.Sub(now))
-		if e <= forPoll && !b.told.Equal(w.end) {
-			b.told = w.end
+		if e <= forPoll && !w.told {
+			w.told = true
 			b.logger.Warn("the budget of requests is spent; what needs more waits", "limit", limit, "window", w.length.String(), "until", w.start.Add(w.length))
 		}
 	}

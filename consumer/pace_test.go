@@ -1,8 +1,10 @@
 package consumer_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -347,6 +349,29 @@ func TestDefaultBudgets(t *testing.T) {
 		}
 		if took := time.Since(start); took > 0 {
 			t.Errorf("a producer with a log id was left alone for %s", took)
+		}
+	})
+}
+
+// That a window is spent is logged once, although the other one is spent too.
+func TestSpentBudgetIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		f := newFeed(t, nil, "Property")
+		f.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		f.Rate, f.Hourly, f.Daily = 1e6, 10, 10
+		for range 25 {
+			if err := f.WaitTurn(t.Context(), consumer.ForInbox); err != nil {
+				t.Fatal(err)
+			}
+			status(t, f)
+		}
+		// On two days, each in its first hour; then the hours go on.
+		if n := strings.Count(log.String(), "window=24h0m0s"); n != 2 {
+			t.Errorf("the days are told %d times:\n%s", n, log.String())
+		}
+		if n := strings.Count(log.String(), "window=1h0m0s"); n != 2 {
+			t.Errorf("the hours are told %d times:\n%s", n, log.String())
 		}
 	})
 }
