@@ -118,6 +118,7 @@ func (t *transport) carry(req *http.Request, body []byte, f fault, what string) 
 			}
 		})
 		return nil, t.nothing(ctx)
+	default: // what happens to the answer
 	}
 	got, err := t.deliver(ctx, req, body, what)
 	if err != nil {
@@ -134,6 +135,7 @@ func (t *transport) carry(req *http.Request, body []byte, f fault, what string) 
 		got.body = got.body[:len(got.body)/2]
 	case deny:
 		got = t.deny(req, got)
+	default: // it arrived as it was sent
 	}
 	t.keep(req, got)
 	return got, nil

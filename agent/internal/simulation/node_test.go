@@ -18,9 +18,9 @@ import (
 type node struct {
 	w       *world
 	name    string
-	start   func(l *life) error          // sets the parts of a new life going
-	between func(n *node, file string)   // what happens to the file while the node is down; may be nil
-	observe func(l *life) sqlite.Options // how its store is opened
+	start   func(l *life) error        // sets the parts of a new life going
+	between func(n *node, file string) // what happens to the file while the node is down; may be nil
+	observe func() sqlite.Options      // how its store is opened; may be nil
 
 	mu      sync.Mutex
 	life    *life // nil while it is down
@@ -108,7 +108,7 @@ func (n *node) begin(ctx context.Context) (*life, error) {
 	l.ctx, l.end = context.WithCancelCause(ctx)
 	options := sqlite.Options{ReadConns: 2}
 	if n.observe != nil {
-		options = n.observe(l)
+		options = n.observe()
 	}
 	var err error
 	if l.store, err = sqlite.Open(context.WithoutCancel(ctx), n.file(), options); err != nil {

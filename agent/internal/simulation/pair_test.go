@@ -87,7 +87,7 @@ func (w *world) startProducer(l *life) error {
 		if name == toWitness {
 			s.URL, s.Token = "http://witness.test/hook", "x"
 		}
-		p := &producer.Pusher{Store: &door{Store: l.store, life: l, who: "pusher " + name}, Subscription: s,
+		p := &producer.Pusher{Store: &door{Store: l.store, life: l, who: "pusher " + name, applied: w.witness.created}, Subscription: s,
 			HTTP: &http.Client{Transport: &transport{network: w.network, life: l, link: link}}, SuspendAfter: w.plan.suspendAfter}
 		l.run("pusher "+name, p.Run)
 	}

@@ -147,9 +147,7 @@ type witness struct {
 	w       *world
 	mu      sync.Mutex
 	begun   bool
-	start   entityevent.Sequence
 	through entityevent.Sequence // everything up to it has arrived
-	log     string
 }
 
 // push is what one push says.
@@ -206,12 +204,26 @@ func (s *witness) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 		http.Error(rw, "malformed", http.StatusBadRequest)
 		return
 	case !s.begun:
-		s.begun, s.start, s.through = true, p.after, p.after
+		s.begun, s.through = true, p.after
 	case p.after > s.through:
 		s.w.violated("no event is skipped", "a push begins after %d, and nothing after %d has arrived", p.after, s.through)
 	}
 	s.through = max(s.through, p.through)
 	rw.WriteHeader(http.StatusNoContent)
+}
+
+// created hears where the subscription begins.
+func (s *witness) created(c entityevent.Commit, _ []entityevent.Outcome, err error) {
+	for _, doc := range c.Docs {
+		if err != nil || doc.ID != toWitness || doc.Version > 0 {
+			continue
+		}
+		var state struct{ Cursor entityevent.Sequence }
+		_ = json.Unmarshal(doc.Body, &state) // ours
+		s.mu.Lock()
+		s.begun, s.through = true, state.Cursor
+		s.mu.Unlock()
+	}
 }
 
 // forget lets the witness begin anew: the producer was restored.

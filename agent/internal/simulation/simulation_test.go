@@ -200,7 +200,7 @@ func newWorld(seed uint64, dir string) *world {
 
 // observe makes a transaction of the producer take a moment, in which others gather for the next one: they
 // then share it, in the same order in every run.
-func (w *world) observe(l *life) sqlite.Options {
+func (w *world) observe() sqlite.Options {
 	return sqlite.Options{ReadConns: 2, Observe: func(sqlite.Committed) {
 		time.Sleep(between(w.dice("commit"), 100*time.Microsecond, 250*time.Microsecond))
 	}}
