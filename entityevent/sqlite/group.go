@@ -40,7 +40,8 @@ type writer struct {
 	recheck  time.Duration
 	spoiled  bool // conn must be replaced before its next use
 	walLimit int64
-	commits  int
+	commits  int   // since the WAL was looked at
+	written  int   // bytes, roughly, since then
 	trimmed  error // what kept the last checkpoint from its work
 
 	mu      sync.Mutex
@@ -120,7 +121,7 @@ func (w *writer) lead() {
 		}
 	}()
 	w.commit(group)
-	w.trim()
+	w.trim(group)
 }
 
 func (w *writer) handOver() {
@@ -241,18 +242,24 @@ func (w *writer) report(group []*call, t *tx, took time.Duration, err error) {
 	w.observe(c)
 }
 
-// The WAL's size is looked at after so many commits, and above the limit, or above the room that the disk
+// The WAL's size is looked at after so many commits or, roughly, bytes, and above the limit, or above the room that the disk
 // still has, the writer waits for the readers to get it emptied: with a read always under way SQLite's own
 // checkpoints, which wait for nobody, never would. A read lasts for one page.
 const (
 	trimEvery = 16
+	trimBytes = 512 << 10
+	rowBytes  = 4 << 10 // of the pages that a row changes, beside its body
 	walLimit  = 128 << 20
 )
 
-func (w *writer) trim() {
-	if w.commits++; w.commits%trimEvery > 0 {
+func (w *writer) trim(group []*call) {
+	for _, c := range group {
+		w.written += c.bytes + c.rows*rowBytes
+	}
+	if w.commits++; w.commits < trimEvery && w.written < trimBytes {
 		return
 	}
+	w.commits, w.written = 0, 0
 	info, err := os.Stat(w.path + "-wal")
 	if err == nil && (info.Size() > w.walLimit || info.Size() > room(w.path)) {
 		w.checkpoint()
