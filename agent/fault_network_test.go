@@ -14,7 +14,7 @@ const heartbeat = 30 * time.Second
 
 // halfOpenPush lets the connection of pushes die without a word, with nothing else to bring changes.
 func halfOpenPush(t *testing.T) {
-	r := newRig(t, setup{poll: "0 0 1 1 *", timeout: "15s"})
+	r := newRig(t, setup{poll: never, timeout: "15s"})
 	r.arrives(t, "at first", 15*time.Second)
 	if n := r.push.Freeze(); n == 0 {
 		t.Fatal("there was no connection to freeze")

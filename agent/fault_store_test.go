@@ -39,7 +39,7 @@ func copyStore(t *testing.T, from, to string) {
 // yesterday replaces the consumer's store by an older copy of it: one of a store that was closed, or of one
 // that died with a WAL beside it.
 func yesterday(t *testing.T, withWAL bool) {
-	r := newRig(t, setup{poll: "0 0 1 1 *"}) // pushes must bring it about
+	r := newRig(t, setup{poll: never}) // pushes must bring it about
 	data, old := filepath.Join(r.consumer.dir, "data"), t.TempDir()
 	end := func() {
 		if withWAL {
