@@ -6,6 +6,10 @@
 // of the events that carry them, so that they become visible in order. There is one writer; concurrent
 // calls share its transactions. Reads take a connection of a pool for one bounded look each, and block
 // nobody. The store starts no goroutines.
+//
+// When it cannot do its work every call says why, as an UnavailableError, and goes on by itself when the
+// reason is gone. Damage is noticed where it is met, but SQLite keeps no checksums of its pages: one that
+// still looks like a page, with half its rows missing, only Backup notices, which looks at all of them.
 package sqlite
 
 import (
