@@ -378,10 +378,10 @@ func TestPushWritesPositions(t *testing.T) {
 		p.Subscription.BatchEvents = 1
 		start(t, p)
 		synctest.Wait()
-		before := counted.writes.n
+		before := counted.writes.count()
 		last := put(t, store, "local", 300)[299]
 		synctest.Wait() // no time passes in the bubble while there is something to do
-		if n := counted.writes.n - before; n > 1 {
+		if n := counted.writes.count() - before; n > 1 {
 			t.Errorf("%d writes while pushing", n)
 		}
 		time.Sleep(110 * time.Millisecond)
@@ -389,7 +389,7 @@ func TestPushWritesPositions(t *testing.T) {
 		if got := stateOf(t, store, "b"); got.Cursor != last {
 			t.Errorf("110 ms later the position is %d, want %d", got.Cursor, last)
 		}
-		if n := counted.writes.n - before; n > 2 {
+		if n := counted.writes.count() - before; n > 2 {
 			t.Errorf("%d writes for one rest", n)
 		}
 	})

@@ -184,6 +184,12 @@ func (c *counter) next() int64 {
 	return c.n
 }
 
+func (c *counter) count() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
 // start runs p until the returned function is called, which waits for its end.
 func start(t testing.TB, p *producer.Pusher) (stop func()) {
 	t.Helper()
