@@ -214,7 +214,7 @@ func TestReconcileWhileRecordsChange(t *testing.T) {
 					}
 					var on atomic.Bool
 					f := newFeed(t, wire(func(r *http.Request) (*http.Response, error) {
-						page := on.Load() && strings.HasSuffix(r.URL.Path, "/Property") && !strings.Contains(r.URL.RawQuery, "%20in%20")
+						page := on.Load() && strings.Contains(r.URL.RawQuery, "ModificationTimestamp")
 						if page {
 							change(false)
 						}
@@ -227,7 +227,7 @@ func TestReconcileWhileRecordsChange(t *testing.T) {
 						}
 						return resp, err
 					}), "Property")
-					f.Rate, f.LongPoll = 100, true
+					f.Rate, f.LongPoll, f.Poll = 100, true, "@every 10s"
 					catchUp(t, f)
 					stop := func() {}
 					if following {
