@@ -31,7 +31,7 @@ type ReconcileProgress struct {
 type ReconcileReport struct {
 	Began     time.Time          `json:"began,omitzero"`
 	Ended     time.Time          `json:"ended,omitzero"`
-	DryRun    bool               `json:"dryRun,omitempty"`
+	DryRun    bool               `json:"dry_run,omitempty"`
 	Resources []ReconcileFinding `json:"resources"`
 	Recheck   int64              `json:"recheck"` // records of the feed that wait to be looked at again
 	Held      int64              `json:"held"`    // removals of the feed that the brake holds
