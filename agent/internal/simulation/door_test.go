@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
@@ -25,6 +26,9 @@ type door struct {
 
 func (d *door) do(ctx context.Context, what string, odds float64, call func() error) error {
 	what = " " + d.who + " " + what
+	if name, ok := ctx.Value(worker{}).(string); ok {
+		what = " " + name + what
+	}
 	var err error
 	if d.turn > 0 {
 		err = d.life.takes(ctx, d.turn, what, odds)
@@ -110,7 +114,7 @@ func (d *door) Read(ctx context.Context, v entityevent.View, q entityevent.Query
 	return func(yield func(entityevent.Record, error) bool) {
 		what := fmt.Sprintf("Read %s %d %q", q.Resource, len(q.Keys), q.After)
 		if len(q.Keys) > 0 {
-			what += q.Keys[0]
+			what += slices.Min(q.Keys) // their order means nothing
 		}
 		var records []entityevent.Record
 		err := d.do(ctx, what, atRead, func() error {

@@ -42,6 +42,9 @@ type reply struct {
 	cut    int // bytes after which the connection breaks; 0: none
 }
 
+// sentHeader says when a request left, for who watches.
+const sentHeader = "Simulation-Sent"
+
 // transport is a client's end of a link, of one life.
 type transport struct {
 	*network
@@ -62,6 +65,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		req.Body.Close()
 	}
 	what := " " + t.link + " " + req.Method + " " + req.URL.RequestURI() + " " + req.Header.Get("Prefer") + req.Header.Get("EntityEvent-After") + "-" + req.Header.Get("EntityEvent-Through")
+	if name, ok := req.Context().Value(worker{}).(string); ok {
+		what = " " + name + what
+	}
 	if t.life.gone() {
 		return nil, errCrashed
 	}
@@ -87,7 +93,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // carry sends a request through the weather and returns what comes back.
 func (t *transport) carry(req *http.Request, body []byte, f fault, what string) (*reply, error) {
-	ctx := req.Context()
+	ctx, sent := req.Context(), time.Now()
 	if err := retry.Sleep(ctx, f.delay); err != nil && f.kind != late {
 		return nil, err
 	}
@@ -108,19 +114,19 @@ func (t *transport) carry(req *http.Request, body []byte, f fault, what string) 
 		t.w.behind.Go(func() {
 			// Nobody waits for the second answer.
 			if retry.Sleep(t.w.context(), between(t.w.dice("duplicate"+what), time.Millisecond, 2*time.Minute)) == nil {
-				_, _ = t.deliver(t.w.context(), req, body, what+" again")
+				_, _ = t.deliver(t.w.context(), req, body, sent, what+" again")
 			}
 		})
 	case late:
 		t.w.behind.Go(func() {
 			if retry.Sleep(t.w.context(), between(t.w.dice("late"+what), 10*time.Second, 3*time.Minute)) == nil {
-				_, _ = t.deliver(t.w.context(), req, body, what+" late")
+				_, _ = t.deliver(t.w.context(), req, body, sent, what+" late")
 			}
 		})
 		return nil, t.nothing(ctx)
 	default: // what happens to the answer
 	}
-	got, err := t.deliver(ctx, req, body, what)
+	got, err := t.deliver(ctx, req, body, sent, what)
 	if err != nil {
 		return nil, err
 	}
@@ -150,10 +156,11 @@ func (t *transport) nothing(ctx context.Context) error {
 }
 
 // deliver hands a request to its host and waits for the answer. When the client goes, the host hears of it.
-func (t *transport) deliver(ctx context.Context, req *http.Request, body []byte, what string) (*reply, error) {
+func (t *transport) deliver(ctx context.Context, req *http.Request, body []byte, sent time.Time, what string) (*reply, error) {
 	host := t.hosts[req.URL.Host]
 	in := httptest.NewRequestWithContext(ctx, req.Method, req.URL.String(), bytes.NewReader(body))
 	in.Header = req.Header.Clone()
+	in.Header.Set(sentHeader, sent.UTC().Format(time.RFC3339Nano))
 	if t.logless && t.link != witnessLink {
 		for name := range in.Header {
 			if strings.HasPrefix(name, "Entityevent-") {

@@ -170,13 +170,16 @@ func (l *life) enter() bool {
 
 func (l *life) leave() { l.work.Done() }
 
+// worker is the key under which a context names who works: two who ask the same at one instant are not one.
+type worker struct{}
+
 func (l *life) run(what string, run func(context.Context) error) {
 	if !l.enter() {
 		return
 	}
 	go func() {
 		defer l.leave()
-		if err := run(l.ctx); err != nil && l.ctx.Err() == nil {
+		if err := run(context.WithValue(l.ctx, worker{}, what)); err != nil && l.ctx.Err() == nil {
 			l.w.violated("nothing that runs for ever ends", "%s: %s: %v", l.name, what, err)
 		}
 	}()

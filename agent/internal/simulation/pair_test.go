@@ -159,6 +159,9 @@ func (w *world) restoreConsumer(n *node, file string) {
 		w.replica.restore(w.kept)
 		w.kept.w = w // done
 		w.must(copyFile(file+".copy", file))
+		if d := w.dice("after the copy"); d.IntN(3) > 0 { // it is pushed to before it can ask
+			w.network.change(episode{from: time.Now(), to: time.Now().Add(between(d, time.Minute, 20*time.Minute)), link: pollLink, name: "partition", odds: 1, make: partition})
+		}
 	}
 }
 
@@ -175,7 +178,7 @@ func (w *world) restoreProducer(n *node, file string) {
 		w.backup.w = w // done
 		w.replica.loosen(w.truth.served())
 		w.truth.restore(w.backup)
-		w.witness.forget()
+		w.witness.back(w.truth.head())
 		w.renameAt = time.Now().Add(w.plan.renameAfter)
 		w.must(copyFile(file+".copy", file))
 	}

@@ -82,7 +82,7 @@ func newPlan(r *rand.Rand) plan {
 	if p.lag > 0 { // of several changes in a row it may be an older one that is read: only reconciling notices
 		p.reconcileAt = "*/30 * * * *"
 	}
-	p.copied = r.IntN(4) == 0
+	p.copied = r.IntN(3) == 0
 	p.restored = !p.logless && r.IntN(3) == 0
 	p.renameAfter = []time.Duration{0, between(r, 0, 20*time.Minute)}[r.IntN(2)]
 	if p.copied || p.restored {
@@ -219,6 +219,7 @@ func (w *world) live() {
 	}
 	m := &workload{w: w, r: rand.New(rand.NewPCG(w.seed, 1))}
 	go w.producer.run(w.ctx)
+	time.Sleep(time.Millisecond) // it is up before anybody asks
 	if w.plan.records > 0 {
 		c := entityevent.Commit{Feed: entityevent.Local}
 		for range w.plan.records {

@@ -73,7 +73,7 @@ func (n *network) fault(link string, req *http.Request, what string) fault {
 		return fault{}
 	}
 	r, now := n.w.dice("fault"+what), time.Now()
-	for _, e := range n.weather {
+	for _, e := range n.forecast() {
 		if now.Before(e.from) || !now.Before(e.to) || e.link != "" && e.link != link {
 			continue
 		}
@@ -85,6 +85,19 @@ func (n *network) fault(link string, req *http.Request, what string) fault {
 		return anything(r, link, req)
 	}
 	return fault{}
+}
+
+func (n *network) forecast() []episode {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.weather
+}
+
+// change lets an episode begin that nobody foresaw.
+func (n *network) change(e episode) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.weather = append([]episode{e}, n.weather...)
 }
 
 // anything draws one of all faults.
