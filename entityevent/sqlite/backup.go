@@ -82,7 +82,9 @@ func (s *Store) copyTo(ctx context.Context, path string) (err error) {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case remedy(err) == damaged:
-		return unavailable(s.path, err)
+		err = unavailable(s.path, err)
+		s.failed(err)
+		return err
 	case errors.As(err, &e) && e.Code == sqlite3.ErrFull: // of the copy's disk, not of the store's
 		return fmt.Errorf("there is no room for it: make some, or choose another disk (%w)", err)
 	}

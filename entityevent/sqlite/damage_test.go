@@ -296,10 +296,14 @@ func TestBackupOfATornPage(t *testing.T) {
 		if err := os.WriteFile(torn, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := sqlite.Open(t.Context(), torn, sqlite.Options{})
+		told := 0
+		s, err := sqlite.Open(t.Context(), torn, sqlite.Options{Unavailable: func(*sqlite.UnavailableError) { told++ }})
 		if err == nil {
 			err = s.Backup(t.Context(), torn+".copy")
 			s.Close()
+			if told == 0 {
+				t.Errorf("page %d: whoever watches the store was not told", at/page+1)
+			}
 		}
 		if err == nil {
 			t.Errorf("page %d: a copy was made", at/page+1)

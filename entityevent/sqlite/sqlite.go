@@ -37,7 +37,7 @@ type Options struct {
 	// callers are answered: it must be quick and not call the store. Default: nobody.
 	Observe func(Committed)
 	// Unavailable hears of every read and every transaction that failed because the store cannot do its
-	// work, perhaps of several at once: it must be quick and not call the store. Default: nobody.
+	// work, and of damage that Backup found, perhaps of several at once: it must be quick and not call the store. Default: nobody.
 	Unavailable func(*UnavailableError)
 }
 
