@@ -94,7 +94,7 @@ func (a *agent) serveSync(w http.ResponseWriter, r *http.Request) {
 	}
 	say := lines(w)
 	var last consumer.Progress
-	err := feed.Sync(r.Context(), consumer.SyncOptions{Full: r.URL.Query().Has("full")}, func(p consumer.Progress) {
+	err := feed.Sync(r.Context(), consumer.SyncOptions{Full: isSet(r.URL.Query(), "full")}, func(p consumer.Progress) {
 		last = p
 		say(syncLine{Progress: p})
 	})

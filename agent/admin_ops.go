@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -154,7 +156,7 @@ func (a *agent) serveReconcile(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	query := r.URL.Query()
-	options := consumer.ReconcileOptions{DryRun: query.Has("dry-run"), AllowDeletes: query.Has("allow-deletes")}
+	options := consumer.ReconcileOptions{DryRun: isSet(query, "dry-run"), AllowDeletes: isSet(query, "allow-deletes")}
 	say := lines(w)
 	report, err := f.Reconcile(r.Context(), options, func(p consumer.ReconcileProgress) { say(reconcileLine{ReconcileProgress: p}) })
 	end := reconcileLine{Done: true, Report: &report}
@@ -162,6 +164,12 @@ func (a *agent) serveReconcile(w http.ResponseWriter, r *http.Request) {
 		end.Error = err.Error()
 	}
 	say(end)
+}
+
+// isSet says whether a parameter is there, and not as false.
+func isSet(query url.Values, name string) bool {
+	set, err := strconv.ParseBool(query.Get(name))
+	return query.Has(name) && (set || err != nil)
 }
 
 // lines begins an answer of JSON lines, and returns what sends the next one.

@@ -22,7 +22,7 @@ type Status struct {
 	Recheck  int                  `json:"recheck"`  // records that will be looked at once more
 	Held     int                  `json:"held"`     // records whose removal the brake holds
 
-	Contact time.Time `json:"contact,omitzero"` // the producer last answered a poll, in this run
+	Contact time.Time `json:"contact,omitzero"` // the producer last answered a poll, or a page of a load, in this run
 	Level   time.Time `json:"level,omitzero"`   // the producer last had nothing new, in this run
 	Whole   time.Time `json:"whole,omitzero"`   // last seen not to be behind, in this run
 	Moved   time.Time `json:"moved,omitzero"`   // events last were applied, or none waited, in this run
@@ -210,6 +210,7 @@ func (s *state) load(under bool) {
 func (s *state) loaded(resource string, records int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.now.Contact = time.Now()
 	s.progress.Resource = resource
 	s.progress.Records += int64(records)
 }
