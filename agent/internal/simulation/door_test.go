@@ -40,6 +40,11 @@ func (d *door) do(ctx context.Context, what string, odds float64, call func() er
 	}
 	err = call()
 	d.life.w.note(d.life.name + what + ": " + result(err))
+	if d.turn > 0 { // all of a transaction are answered at one instant
+		if cerr := d.life.takes(context.WithoutCancel(ctx), time.Millisecond+d.turn, what, 0); cerr != nil {
+			return cerr
+		}
+	}
 	if cerr := d.life.mayCrash(what+" after", odds); cerr != nil {
 		return cerr
 	}

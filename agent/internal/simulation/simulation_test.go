@@ -115,9 +115,12 @@ func TestSimulation(t *testing.T) {
 			if int(failed.Load()) >= *stopAfter {
 				t.Skip("SKIPPED: other seeds have failed; run it by -seed")
 			}
-			if run(t, seed); t.Failed() {
-				failed.Add(1)
-			}
+			defer func() { // a bubble that fails ends its test
+				if t.Failed() {
+					failed.Add(1)
+				}
+			}()
+			run(t, seed)
 		})
 	}
 }
