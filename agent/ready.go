@@ -107,6 +107,10 @@ func askReady(ctx context.Context, by holder) []string {
 	return []string{}
 }
 
+// asideMany is how many records of a feed may be set aside, for reasons of their own, before somebody has to
+// look: more are no longer single ones.
+const asideMany = 100
+
 // broken says what stops a feed and does not heal by waiting.
 func broken(s consumer.Status) []reason {
 	var reasons []reason
@@ -116,6 +120,10 @@ func broken(s consumer.Status) []reason {
 				s.Feed, t.Since.UTC().Format(time.RFC3339))})
 			break
 		}
+	}
+	if s.Aside > asideMany {
+		reasons = append(reasons, reason{"aside " + s.Feed, fmt.Sprintf("feed %s: %s could not be brought up to date: `resosync aside list %s` says why",
+			s.Feed, plural(int64(s.Aside), "record"), s.Feed)})
 	}
 	if s.Held > 0 {
 		reasons = append(reasons, reason{"held " + s.Feed, fmt.Sprintf("feed %s: %s held, because too much would go at once: look at them with `resosync aside list %s`; if they are right, release them with `resosync reconcile %s --allow-deletes`",

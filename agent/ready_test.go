@@ -175,6 +175,7 @@ func TestReadyzFaults(t *testing.T) {
 		{"a write that hangs", func() { a.probe.begun = time.Now().Add(-probePatience - time.Second) }, func() { a.probe.begun = time.Time{} }, "the store has not answered for 16s: look at the disk"},
 		{"a write that takes its time", func() { a.probe.begun = time.Now().Add(-probePatience / 2) }, func() { a.probe.begun = time.Time{} }, ""},
 		{"removals held", func() { now.feeds[0].Held = 1234 }, func() { now.feeds[0].Held = 0 }, "feed mls: 1,234 removals are held.*resosync aside list mls.*resosync reconcile mls --allow-deletes"},
+		{"records set aside", func() { now.feeds[0].Aside = 101 }, func() { now.feeds[0].Aside = 100 }, "feed mls: 101 records could not be brought up to date: `resosync aside list mls` says why"},
 		{"a suspended subscription", func() {
 			now.subscriptions = []subscriptionStatus{{SubscriptionState: producer.SubscriptionState{Name: "b", Status: producer.Suspended, Reason: "SECRET", LastError: "SECRET"}}}
 		}, func() { now.subscriptions[0].Status = producer.Active }, "subscription b is suspended.*resosync resume b"},
