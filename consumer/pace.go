@@ -43,7 +43,14 @@ type pace struct {
 }
 
 // turn is one request that waits to be sent.
-type turn struct{ errand errand }
+type turn struct {
+	errand errand
+	passed int // how many of earlier errands went before it, that came later
+}
+
+// pollPassed is how many requests a poll lets go before it. However much is pending, the agent has to know
+// whether the producer answers, and what is new.
+const pollPassed = 30
 
 // pardon is the wait after a 429 or 503 that names none.
 var pardon = retry.Backoff{Min: 2 * time.Second, Max: 15 * time.Minute}
@@ -92,7 +99,7 @@ func await(ctx context.Context, d time.Duration, changed <-chan struct{}) error 
 func (p *pace) join(e errand) *turn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := &turn{e}
+	t := &turn{errand: e}
 	at := slices.IndexFunc(p.queue, func(q *turn) bool { return q.errand > e })
 	if at < 0 {
 		at = len(p.queue)
@@ -114,12 +121,22 @@ func (p *pace) wakeAll() {
 	p.changed = make(chan struct{})
 }
 
+// first is whose turn is next. The caller holds mu.
+func (p *pace) first() *turn {
+	for _, q := range p.queue {
+		if q.errand == forPoll && q.passed >= pollPassed {
+			return q
+		}
+	}
+	return p.queue[0]
+}
+
 // next says how long t has to wait, at least until changed is closed. When that is no time it counts the
 // request as sent; or the budget has to be written down first.
 func (p *pace) next(t *turn) (delay time.Duration, reserve bool, changed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.queue[0] != t {
+	if p.first() != t {
 		return math.MaxInt64, false, p.changed
 	}
 	now := time.Now()
@@ -135,6 +152,11 @@ func (p *pace) next(t *turn) (delay time.Duration, reserve bool, changed <-chan 
 		return 0, true, nil
 	}
 	p.slot = now.Add(p.interval)
+	for _, q := range p.queue {
+		if q.errand > t.errand {
+			q.passed++
+		}
+	}
 	p.stats.requests.Add(1)
 	return 0, false, nil
 }
@@ -152,7 +174,7 @@ func (p *pace) saw(resp *http.Response) (note bool) {
 	p.refusals++
 	now := time.Now()
 	halt, told := retry.After(resp.Header.Get("Retry-After"), now)
-	if !told {
+	if !told || halt <= 0 {
 		halt = pardon.Delay(p.refusals)
 	}
 	if until := now.Add(min(halt, longestHalt)); until.After(p.until) {
