@@ -10,11 +10,12 @@ import (
 )
 
 const (
-	takeItems    = 1000    // inbox items in one round
-	takeMost     = 20_000  // when those before them do not get through
-	commitRows   = 1000    // changes in one commit
-	commitBytes  = 1 << 20 // and their size
-	retryAside   = 200     // records set aside that one round tries again
+	takeItems    = 1000        // inbox items in one round
+	takeMost     = 20_000      // when those before them do not get through
+	commitRows   = 1000        // changes in one commit
+	commitBytes  = 1 << 20     // and their size
+	commitAfter  = time.Minute // of a producer that gives a request a second, what it gave is not kept back
+	retryAside   = 200         // records set aside that one round tries again
 	lookForAside = 15 * time.Second
 	// lookForOverdue is how often what waits for too long is looked for: the clock may have been set back.
 	lookForOverdue = 5 * time.Minute
@@ -124,7 +125,7 @@ func (r *round) all(ctx context.Context, limit int) (settled int, err error) {
 		r.state.emptied(start)
 		return 0, nil
 	}
-	if r.holds, err = r.heldRemovals(ctx); err != nil {
+	if err := r.recall(ctx); err != nil {
 		return 0, err
 	}
 	r.full, r.stuck = len(items) == limit, len(items) == takeMost

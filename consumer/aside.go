@@ -16,7 +16,7 @@ const (
 )
 
 // longest are the longest waits before a record set aside is tried again by itself.
-var longest = map[string]time.Duration{poison: poisonBackoff.Max, recheck: looksBack[len(looksBack)-1], held: heldWait}
+var longest = map[string]time.Duration{poison: poisonBackoff.Max, recheck: looksBack[len(looksBack)-1], held: heldLast}
 
 // Replay makes records that were set aside due now, and wakes Apply; nil: all of them. It returns how many
 // there were. What is replayed begins anew with its waits; a removal that the brake holds is not removed

@@ -35,8 +35,10 @@ type brakeState struct {
 	Counted time.Time     `json:"counted"` // when that was all of them; zero: never
 	Window  []brakeMinute `json:"window"`  // oldest first
 	// Suspect is the local head before the removals that went through until the brake began to hold. When
-	// a record turns out to be there whose removal was held, they are looked at again. nil: there are none.
+	// a record turns out to be there whose removal was held, they are looked at again; when all that
+	// was held went rightly, the next hold begins anew. nil: there are none.
 	Suspect *entityevent.Sequence `json:"suspect,omitempty"`
+	Proven  time.Time             `json:"proven,omitzero"` // when the producer last proved a removal that was held
 }
 
 // brakeMinute is what happened within one minute. What is held counts like what was removed, so that the
@@ -141,6 +143,9 @@ func (r *round) brakeResource(ctx context.Context, resource string, removals []*
 		switch {
 		case t.released:
 			s.Rows--
+			if !r.allowed {
+				s.Proven = now.UTC()
+			}
 			changed = true
 		case t.was.Kind == held: // it waits already
 			b.held[t.Ref] = t.was
@@ -175,8 +180,12 @@ func (r *round) brakeResource(ctx context.Context, resource string, removals []*
 	return nil
 }
 
-// allows asks the state, and counts the resource if it cannot tell.
+// allows asks the state, and counts the resource if it cannot tell. While removals are held of which the
+// producer proves none, nothing more goes: it may lack its records for longer than the window.
 func (r *round) allows(ctx context.Context, resource string, s *brakeState, n int64, now time.Time) (bool, error) {
+	if age := now.Sub(s.Proven); r.holds.in[resource] > 0 && (age < 0 || age > heldWait) {
+		return false, nil
+	}
 	if s.allows(n, false) {
 		return true, nil
 	}
@@ -191,27 +200,26 @@ func (r *round) allows(ctx context.Context, resource string, s *brakeState, n in
 }
 
 func (r *round) hold(resource string, s *brakeState, tasks []*task, now time.Time, b *braked) {
-	_, before := s.sum()
-	if i := slices.IndexFunc(s.Window, func(m brakeMinute) bool { return m.Removed > 0 }); before == 0 {
+	if r.holds.in[resource] == 0 {
 		s.Suspect = nil
-		if i >= 0 {
+		if i := slices.IndexFunc(s.Window, func(m brakeMinute) bool { return m.Removed > 0 }); i >= 0 {
 			s.Suspect = &s.Window[i].Head
 		}
 		r.Logger.Warn("too many records are gone at once; removals are held", "resource", resource, "count", len(tasks))
 	}
 	s.note(now, tasks[0].since, 0, int64(len(tasks)))
 	for _, t := range tasks {
-		b.held[t.Ref] = t.keep(now)
+		b.held[t.Ref] = t.keep()
 	}
 }
 
 // keep holds the removal of a task's record, or goes on holding it.
-func (t *task) keep(now time.Time) entityevent.Setback {
+func (t *task) keep() entityevent.Setback {
 	tries := 1
 	if t.was.Kind == held {
 		tries = t.was.Tries + 1
 	}
-	return entityevent.Setback{Ref: t.Ref, Kind: held, Reason: heldReason, Tries: tries, NextAt: now.Add(heldWait)}
+	return entityevent.Setback{Ref: t.Ref, Kind: held, Reason: heldReason, Tries: tries, NextAt: time.Now().Add(heldWait)}
 }
 
 // removedSince returns the records of a resource that were removed after a position of the local log and

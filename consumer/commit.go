@@ -41,9 +41,14 @@ func (r *round) write(ctx context.Context, tasks []*task) error {
 	if err != nil {
 		return err
 	}
-	var second map[entityevent.Ref]entityevent.Setback
+	second := map[entityevent.Ref]entityevent.Setback{}
 	if r.lagging {
 		second = doubt(tasks, have)
+	}
+	for _, t := range tasks {
+		if _, here := have[t.Ref]; here && t.opposed && t.was.Kind != held {
+			second[t.Ref] = t.look(secondLook, "absent, while the producer contradicted itself of others")
+		}
 	}
 	b, err := r.brake(ctx, tasks, have, second)
 	if err != nil {
@@ -57,7 +62,7 @@ func (r *round) write(ctx context.Context, tasks []*task) error {
 		hold, braked := b.held[t.Ref]
 		switch {
 		case t.verdict == wrong:
-			c.Aside = append(c.Aside, t.poisoned(t.err))
+			c.Aside = append(c.Aside, t.setback(t.err))
 			continue
 		case doubtful:
 			c.Aside = append(c.Aside, s)
@@ -74,6 +79,7 @@ func (r *round) write(ctx context.Context, tasks []*task) error {
 		owners = append(owners, t)
 	}
 	outcomes, err := r.touched.apply(ctx, r.Store, c, r.begun)
+	r.learn(c, err)
 	if err != nil {
 		return err
 	}
@@ -86,8 +92,7 @@ func (r *round) write(ctx context.Context, tasks []*task) error {
 		}
 	}
 	if len(invalid.Aside) > 0 {
-		invalid.Feed = r.Name
-		_, err = r.Store.Apply(ctx, invalid)
+		err = r.apply(ctx, invalid)
 	}
 	return err
 }

@@ -73,6 +73,7 @@ type Feed struct {
 	loading     chan struct{}   // held by the one who loads
 	complete    bool            // nothing is left to load; guarded by loading
 	applying    chan struct{}   // held by the one who applies
+	holds       holds           // what the brake holds; guarded by applying
 	waits       waits           // whether the producer holds a poll
 	tongue      tongue          // how the producer is asked for several keys
 	touched     touched         // what the applier wrote while pages were under way

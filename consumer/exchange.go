@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,6 +47,9 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if err := x.pace.wait(req.Context(), x.errand); err != nil {
 		return nil, err
+	}
+	if sent, ok := req.Context().Value(came{}).(*atomic.Bool); ok {
+		sent.Store(true)
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	defer cancel(nil)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
@@ -25,6 +26,7 @@ type task struct {
 	since    entityevent.Sequence // the local head before the producer was asked
 	err      error                // if not judged: why; if wrong: what is wrong with it
 	proof    proof                // if absent
+	opposed  bool                 // if absent: the producer lacked others too in its first answer and showed them in its second
 	released bool                 // if absent: the brake held the removal and does so no more
 }
 
@@ -49,6 +51,12 @@ const (
 // errSlow concerns the records that were asked for: they may be what the producer cannot get through.
 var errSlow = errors.New("the producer took too long")
 
+// errCrowded: other errands took all the turns. It says nothing about any record.
+var errCrowded = errors.New("its turn to be sent did not come")
+
+// came is the key of the context's flag that a request was sent.
+type came struct{}
+
 // fetcher asks for records and keeps the answers that they are part of until close.
 type fetcher struct {
 	*Feed
@@ -68,7 +76,9 @@ func (f *fetcher) close() {
 }
 
 func (f *fetcher) get(ctx context.Context, target string) (*answer, error) {
+	var sent atomic.Bool
 	if f.patience > 0 {
+		ctx = context.WithValue(ctx, came{}, &sent)
 		// Its turn may take a while to come.
 		limit := f.patience + time.Duration(4/f.Rate*float64(time.Second)) + max(0, time.Until(f.client.pace.halted()))
 		var cancel context.CancelFunc
@@ -79,8 +89,12 @@ func (f *fetcher) get(ctx context.Context, target string) (*answer, error) {
 	if err == nil {
 		f.answers, f.alive = append(f.answers, a), true
 	}
-	if errors.Is(err, errSlow) && !f.client.pace.halted().IsZero() {
+	switch {
+	case !errors.Is(err, errSlow):
+	case !f.client.pace.halted().IsZero():
 		err = &refusal{Status: http.StatusTooManyRequests} // not slow: it wants no requests
+	case !sent.Load():
+		err = errCrowded
 	}
 	return a, err
 }
@@ -94,7 +108,7 @@ func (f *fetcher) fetch(ctx context.Context, tasks []*task) error {
 		return err
 	}
 	for _, t := range tasks {
-		t.verdict, t.since, t.err = unjudged, since, nil
+		t.verdict, t.since, t.err, t.opposed = unjudged, since, nil, false
 	}
 	key, err := f.schema.key(ctx, resource)
 	if err == nil && len(tasks) > 1 {
@@ -158,12 +172,18 @@ func (f *fetcher) many(ctx context.Context, key keyField, tasks []*task) error {
 			break // perhaps one record does this: ask for each
 		}
 		f.tongue.learn(resource, w)
+		opposed := false
 		for _, t := range tasks {
 			if body, ok := bodies[t.Key]; ok {
 				t.verdict, t.body = found, body
 			} else if err := f.single(ctx, key, t, false); err != nil || errors.Is(t.err, errSlow) {
 				return err
+			} else {
+				opposed = opposed || t.verdict == found
 			}
+		}
+		for _, t := range tasks {
+			t.opposed = opposed && t.verdict == absent
 		}
 		return nil
 	}

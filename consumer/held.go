@@ -11,11 +11,78 @@ import (
 const (
 	// heldWait is how long the brake holds a removal before the producer is asked for the record again.
 	heldWait = 15 * time.Minute
-	// heldFirst is how many held removals of a resource are looked at before the others are.
-	heldFirst = 5
+	heldLast = heldWait + time.Minute // if it said nothing
+	// heldFirst is how many held removals of a resource are looked at before the others are; and as long as
+	// the producer says nothing of them, the next so many, a few times.
+	heldFirst, heldSamples = 5, 5
 	// canaries is how many records that nobody suspects are read, to see whether the producer shows any.
 	canaries = 5
 )
+
+// holds is what the brake holds, as the applier knows it between its rounds: there may be very much of it,
+// and nobody else changes which records they are.
+type holds struct {
+	of map[entityevent.Ref]entityevent.Setback
+	in map[string]int // how many of each resource
+}
+
+func (h *holds) drop(ref entityevent.Ref) {
+	if _, there := h.of[ref]; there {
+		delete(h.of, ref)
+		h.in[ref.Resource]--
+	}
+}
+
+func (h *holds) put(s entityevent.Setback) {
+	if h.of == nil {
+		h.of, h.in = map[entityevent.Ref]entityevent.Setback{}, map[string]int{}
+	}
+	h.drop(s.Ref)
+	s.Reason = heldReason // once for all
+	h.of[s.Ref] = s
+	h.in[s.Resource]++
+}
+
+// recall makes sure that the applier knows what is held.
+func (f *Feed) recall(ctx context.Context) error {
+	counts, err := f.Store.CountAside(ctx, f.Name)
+	if err != nil || int64(len(f.holds.of)) == counts[held] {
+		return err
+	}
+	all, err := f.heldRemovals(ctx)
+	if err != nil {
+		return err
+	}
+	f.holds = holds{}
+	for _, s := range all {
+		f.holds.put(s)
+	}
+	return nil
+}
+
+// learn follows what a commit made of the holds. After a failure nobody knows.
+func (r *round) learn(c entityevent.Commit, err error) {
+	if err != nil {
+		r.holds = holds{}
+		return
+	}
+	for _, i := range c.Done {
+		r.holds.drop(i.Ref)
+	}
+	for _, s := range c.Aside {
+		if r.holds.drop(s.Ref); s.Kind == held {
+			r.holds.put(s)
+		}
+	}
+}
+
+// apply commits what has no outcomes to look at.
+func (r *round) apply(ctx context.Context, c entityevent.Commit) error {
+	c.Feed = r.Name
+	_, err := r.Store.Apply(ctx, c)
+	r.learn(c, err)
+	return err
+}
 
 // heldRemovals returns what the brake holds, without asking for more than a number where there is none.
 func (f *Feed) heldRemovals(ctx context.Context) (map[entityevent.Ref]entityevent.Setback, error) {
@@ -40,13 +107,12 @@ func (f *Feed) heldRemovals(ctx context.Context) (map[entityevent.Ref]entityeven
 // absent still, a while after it was held, and the producer shows another record of the resource after
 // that, by the same kind of read; or when somebody allowed it. One that is there is brought up to date.
 func (r *round) review(ctx context.Context, tasks []*task) error {
-	first := true
-	for len(tasks) > 0 {
+	for samples := heldSamples; len(tasks) > 0; {
 		chunk, rest := r.cut(tasks)
-		if first && len(chunk) > heldFirst && !r.allowed {
+		if samples > 0 && len(chunk) > heldFirst && !r.allowed {
 			chunk, rest = tasks[:heldFirst], tasks[heldFirst:]
 		}
-		first, tasks = false, rest
+		tasks = rest
 		if err := r.fetch(ctx, chunk); err != nil {
 			return err
 		}
@@ -55,19 +121,31 @@ func (r *round) review(ctx context.Context, tasks []*task) error {
 			return err
 		}
 		released := len(r.gone)
-		var kept []*task
+		var kept, left []*task
+		judged := false
 		for _, t := range chunk {
+			judged = judged || t.verdict != unjudged
 			if t.verdict == unjudged || t.verdict == absent && !t.released {
 				kept = append(kept, t)
 			}
 		}
-		if len(kept) == len(chunk) && !r.allowed {
-			kept, tasks = append(kept, tasks...), nil // nor would the others be released
+		if samples--; judged {
+			samples = 0
+		}
+		if len(kept) == len(chunk) && samples <= 0 && !r.allowed {
+			left, tasks = tasks, nil // nor would the others be released
 		}
 		if err := r.commitAll(ctx); err != nil {
 			return err
 		}
-		if err := r.keep(ctx, kept); err != nil {
+		wait := heldWait
+		if !judged {
+			wait = heldLast // the others are the first next time
+		}
+		if err := r.keep(ctx, kept, wait); err != nil {
+			return err
+		}
+		if err := r.keep(ctx, left, heldWait); err != nil {
 			return err
 		}
 		if released+back > 0 {
@@ -92,7 +170,7 @@ func (r *round) release(ctx context.Context, chunk []*task) (back int, err error
 				shown[t.proof] = ok
 			}
 			// What was replayed may be held for a moment only.
-			if t.released = r.allowed || ok && t.was.Tries > 0; t.released {
+			if t.released = r.allowed || ok && t.was.Tries > 0 && !t.opposed; t.released {
 				r.gone = append(r.gone, t)
 			}
 		default:
@@ -105,18 +183,18 @@ func (r *round) release(ctx context.Context, chunk []*task) (back int, err error
 }
 
 // keep goes on holding removals.
-func (r *round) keep(ctx context.Context, tasks []*task) error {
+func (r *round) keep(ctx context.Context, tasks []*task, wait time.Duration) error {
 	if len(tasks) == 0 {
 		return nil
 	}
-	c := entityevent.Commit{Feed: r.Name}
-	now := time.Now()
+	var c entityevent.Commit
 	for _, t := range tasks {
-		c.Aside = append(c.Aside, t.keep(now))
+		s := t.keep()
+		s.NextAt = time.Now().Add(wait)
+		c.Aside = append(c.Aside, s)
 	}
-	_, err := r.Store.Apply(ctx, c)
 	r.settled += len(tasks)
-	return err
+	return r.apply(ctx, c)
 }
 
 // shows says whether the producer returns the content of any record that nobody suspects, in the way in
@@ -132,7 +210,7 @@ func (r *round) shows(ctx context.Context, t *task) (bool, error) {
 			if err != nil {
 				return false, err
 			}
-			if _, suspect := r.holds[record.Ref]; suspect || asked[record.Key] {
+			if _, suspect := r.holds.of[record.Ref]; suspect || asked[record.Key] {
 				continue
 			}
 			asked[record.Key] = true

@@ -134,7 +134,7 @@ func (f *Feed) finish(ctx context.Context) error {
 }
 
 // unloaded lists what the pass has to load, parents first. The checkpoints of resources that the feed
-// no longer copies are dropped: their events are not applied, so they start anew if they come back.
+// no longer copies are dropped, and what is set aside of them: their events are not applied, so they start anew if they come back.
 func (f *Feed) unloaded(ctx context.Context, pass int64) ([]string, error) {
 	docs, err := f.Store.List(ctx, kindLoad)
 	if err != nil {
@@ -151,6 +151,9 @@ func (f *Feed) unloaded(ctx context.Context, pass int64) ([]string, error) {
 			return nil, err
 		}
 	}
+	if err := f.dropAside(ctx); err != nil {
+		return nil, err
+	}
 	var left []string
 	for _, resource := range slices.Sorted(maps.Keys(f.wanted)) { // in one order, for a simulation to repeat
 		c, _, err := f.checkpoint(ctx, resource)
@@ -165,6 +168,34 @@ func (f *Feed) unloaded(ctx context.Context, pass int64) ([]string, error) {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
 	})
 	return left, nil
+}
+
+// dropAside forgets what was set aside of resources that the feed no longer copies: nobody looks at it again.
+func (f *Feed) dropAside(ctx context.Context) error {
+	counts, err := f.Store.CountAside(ctx, f.Name)
+	if err != nil || len(counts) == 0 {
+		return err
+	}
+	all, err := f.Store.Aside(ctx, f.Name, time.Time{}, 0)
+	if err != nil {
+		return err
+	}
+	all = slices.DeleteFunc(all, func(s entityevent.Setback) bool { return f.wanted[s.Resource] })
+	if len(all) == 0 {
+		return nil
+	}
+	return f.alone(ctx, func(r *round) error {
+		for part := range slices.Chunk(all, commitRows) {
+			var c entityevent.Commit
+			for _, s := range part {
+				c.Done = append(c.Done, entityevent.Item{Ref: s.Ref})
+			}
+			if err := r.apply(ctx, c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // loadAll loads resources, several at once if the producer says itself when it wants less.

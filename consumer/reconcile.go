@@ -282,6 +282,9 @@ func (f *Feed) releaseAllowed(ctx context.Context, tasks []*task) error {
 	for errors.Is(err, errOvertaken) {
 		err = f.alone(ctx, func(r *round) error {
 			r.allowed = true
+			if err := r.recall(ctx); err != nil {
+				return err
+			}
 			return r.review(ctx, tasks)
 		})
 	}

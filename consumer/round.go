@@ -15,12 +15,11 @@ import (
 // round is one pass of the applier over what it took.
 type round struct {
 	fetcher
-	begun   int                                     // loads, before anything was asked for
-	lagging bool                                    // the producer's answers may be older than its events: it sends no log id
-	full    bool                                    // more may be pending than the round took
-	stuck   bool                                    // and after failures it took all it can
-	allowed bool                                    // somebody lets the removals through the brake
-	holds   map[entityevent.Ref]entityevent.Setback // what the brake held before the round
+	begun   int  // loads, before anything was asked for
+	lagging bool // the producer's answers may be older than its events: it sends no log id
+	full    bool // more may be pending than the round took
+	stuck   bool // and after failures it took all it can
+	allowed bool // somebody lets the removals through the brake
 
 	ignored []entityevent.Item // of resources that the feed does not copy
 	ready   []*task            // judged, not yet committed
@@ -37,7 +36,7 @@ func (r *round) plan(items []entityevent.Item, due []entityevent.Setback) (tasks
 	of := func(ref entityevent.Ref) *task {
 		t := at[ref]
 		if t == nil {
-			t = &task{Ref: ref, was: r.holds[ref]}
+			t = &task{Ref: ref, was: r.holds.of[ref]}
 			at[ref] = t
 			tasks = append(tasks, t)
 		}
@@ -71,26 +70,32 @@ func byRank(a, b *task) int {
 
 func (r *round) run(ctx context.Context, tasks, reviews []*task) error {
 	if len(r.ignored) > 0 {
-		if _, err := r.Store.Apply(ctx, entityevent.Commit{Feed: r.Name, Done: r.ignored}); err != nil {
+		if err := r.apply(ctx, entityevent.Commit{Done: r.ignored}); err != nil {
 			return err
 		}
 		r.settled += len(r.ignored)
 	}
 	var failure, skipped error
+	committed := time.Now()
 	for len(tasks) > 0 && failure == nil {
 		var chunk []*task
 		chunk, tasks = r.cut(tasks)
 		if len(chunk[0].items) == 0 && r.patience == 0 {
-			// Only retries are left: what is new does not wait for them.
-			r.patience = asidePatience
+			r.yield()
 			if err := r.commitAll(ctx); err != nil {
 				return err
 			}
 		}
 		failure = r.fetch(ctx, chunk)
+		if errors.Is(failure, errCrowded) {
+			failure, tasks, reviews = nil, nil, nil // they wait for another round
+		}
 		if failure != nil && ofResource(failure) && r.answers(ctx) {
 			tasks = r.giveUp(chunk, tasks, failure)
 			skipped, failure = cmp.Or(skipped, failure), nil
+		}
+		if slices.ContainsFunc(chunk, func(t *task) bool { return t.verdict != unjudged }) {
+			r.state.moved()
 		}
 		for _, t := range chunk {
 			switch t.verdict {
@@ -108,10 +113,11 @@ func (r *round) run(ctx context.Context, tasks, reviews []*task) error {
 				r.size += len(t.body)
 			}
 		}
-		if len(r.ready)+r.KeyBatch > commitRows || r.size > commitBytes {
+		if len(r.ready)+r.KeyBatch > commitRows || r.size > commitBytes || time.Since(committed) > commitAfter {
 			if err := r.commit(ctx); err != nil {
 				return err
 			}
+			committed = time.Now()
 		}
 	}
 	if err := r.commitAll(ctx); err != nil {
@@ -121,14 +127,22 @@ func (r *round) run(ctx context.Context, tasks, reviews []*task) error {
 		failure = r.setAside(ctx)
 	}
 	for failure == nil && len(reviews) > 0 {
+		r.yield()
 		n := slices.IndexFunc(reviews, func(t *task) bool { return t.Resource != reviews[0].Resource })
 		if n < 0 {
 			n = len(reviews)
 		}
 		failure = r.review(ctx, reviews[:n])
-		reviews = reviews[n:]
+		if reviews = reviews[n:]; errors.Is(failure, errCrowded) {
+			failure, reviews = nil, nil
+		}
 	}
 	return cmp.Or(failure, skipped)
+}
+
+// yield is for when only retries are left: what is new does not wait for them, nor do polls.
+func (r *round) yield() {
+	r.patience, r.errand = asidePatience, forLoad
 }
 
 // ofResource says whether a failure of all requests may yet be one of a resource, if the producer answers
@@ -178,7 +192,7 @@ func (r *round) setAside(ctx context.Context) error {
 	if r.full || slices.ContainsFunc(r.failed, func(t *task) bool { return len(t.items) == 0 }) {
 		r.answers(ctx)
 	}
-	c := entityevent.Commit{Feed: r.Name}
+	var c entityevent.Commit
 	var failure error
 	fresh := 0
 	for _, t := range r.failed {
@@ -187,7 +201,7 @@ func (r *round) setAside(ctx context.Context) error {
 			failure = cmp.Or(failure, reason)
 			continue
 		}
-		s := t.poisoned(reason)
+		s := t.setback(reason)
 		if !r.alive && t.was.Kind == poison && !errors.Is(t.err, errSlow) {
 			s.Tries = t.was.Tries // that was no try
 		}
@@ -197,7 +211,7 @@ func (r *round) setAside(ctx context.Context) error {
 		c.Done, c.Aside = append(c.Done, t.settles()...), append(c.Aside, s)
 	}
 	if len(c.Aside) > 0 {
-		if _, err := r.Store.Apply(ctx, c); err != nil {
+		if err := r.apply(ctx, c); err != nil {
 			return err
 		}
 		r.settled += len(c.Aside)
@@ -214,6 +228,15 @@ func (t *task) settles() []entityevent.Item {
 		return []entityevent.Item{{Ref: t.Ref}}
 	}
 	return t.items
+}
+
+// setback is how a record that could not be judged is tried again. That it could not proves nothing about
+// one whose removal is held.
+func (t *task) setback(err error) entityevent.Setback {
+	if t.was.Kind == held {
+		return t.keep()
+	}
+	return t.poisoned(err)
 }
 
 func (t *task) poisoned(err error) entityevent.Setback {

@@ -25,7 +25,7 @@ type Status struct {
 	Contact time.Time `json:"contact,omitzero"` // the producer last answered a poll, or a page of a load, in this run
 	Level   time.Time `json:"level,omitzero"`   // the producer last had nothing new, in this run
 	Whole   time.Time `json:"whole,omitzero"`   // last seen not to be behind, in this run
-	Moved   time.Time `json:"moved,omitzero"`   // events last were applied, or none waited, in this run
+	Moved   time.Time `json:"moved,omitzero"`   // events last were judged or applied, or none waited, in this run
 	Applied time.Time `json:"applied,omitzero"` // what had been received by then was applied or set aside, in this run
 	Halted  time.Time `json:"halted,omitzero"`  // until then the producer wants no requests
 
@@ -115,6 +115,13 @@ func (s *state) applied(l *slog.Logger, settled int, err error) int {
 		s.now.Moved = time.Now()
 	}
 	return s.now.Applying.note(l, "apply", err)
+}
+
+// moved notes that the producer's answers were enough to judge a record.
+func (s *state) moved() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.Moved = time.Now()
 }
 
 // emptied notes that everything received by then was taken out of the inbox.

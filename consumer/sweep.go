@@ -28,9 +28,11 @@ func (l *loader) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		holds, err := l.heldRemovals(ctx)
-		if err != nil {
-			return err
+		var holds map[entityevent.Ref]entityevent.Setback
+		if len(missing) > 0 {
+			if holds, err = l.heldRemovals(ctx); err != nil {
+				return err
+			}
 		}
 		l.at.After = tasks[len(tasks)-1].Key
 		c := entityevent.Commit{Feed: l.Name, Docs: []entityevent.Doc{with(l.doc, l.at)}}
