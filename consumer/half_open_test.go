@@ -106,6 +106,9 @@ func TestHalfOpenConnections(t *testing.T) {
 func TestIdleForADay(t *testing.T) {
 	for _, long := range []bool{false, true} {
 		for _, log := range []string{"", "log-1/all"} {
+			if testing.Short() && long != (log != "") {
+				continue
+			}
 			t.Run(fmt.Sprintf("log %q, long poll %v", log, long), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					src := filled(log, 5)
