@@ -7,17 +7,23 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/odata"
 )
 
-// offers asks, once until confirm, whether the producer has the resource at all: one that does not know it answers for
-// each of its records as if that one were gone. It is no failure that a producer which has single reads
-// only refuses to list them.
+// offers asks, once until confirm, whether the producer has the resource at all: one that does not know it
+// answers for each of its records as if that one were gone. It is no failure that a producer which has
+// single reads only refuses to list them.
 func (f *fetcher) offers(ctx context.Context, key keyField, resource string) error {
 	if err, asked := f.offered[resource]; asked {
 		return err
 	}
-	_, err := f.get(ctx, resource+"?$top=1&$select="+odata.EscapeQuery(key.Name))
+	a, err := f.get(ctx, resource+"?$top=1&$select="+odata.EscapeQuery(key.Name))
+	if err == nil {
+		if _, err = entityevent.ReadPage(a.Body, key.Name, func(string, []byte) error { return nil }); err != nil {
+			err = fmt.Errorf("whether the producer has %s at all is unknown: %w: %w", resource, errUnexpected, err)
+		}
+	}
 	var r *refusal
 	switch refuses := errors.As(err, &r); {
 	case err == nil, refused(err, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotImplemented):

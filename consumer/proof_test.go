@@ -177,3 +177,32 @@ func TestNoRemovalWhileListingIsForbidden(t *testing.T) {
 		stop()
 	})
 }
+
+// A list that is no page, as one that something on the way cut short, does not show that the producer has the
+// resource.
+func TestNoRemovalWhenTheListIsNoPage(t *testing.T) {
+	for name, body := range map[string]string{"half a page": `{"value":[`, "something else": `{"ok":true}`} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := filled("log-1/all", 5)
+				f := newFeed(t, to(src), "Property")
+				catchUp(t, f)
+				src.put("Property", "P0002", property("P0002", 7))
+				single := script(to(src), 1e6, "/Property('", json404)
+				list := script(single.RoundTrip, 1e6, "/Property?$top", answer(200, "application/json", body))
+				f = newFeedOn(f.Store, list)
+				stop := run(t, f)
+				pass(5 * time.Minute)
+				if s := status(t, f); len(replica(t, f.Store, "Property")) != 5 || s.Aside != 1 {
+					t.Errorf("%d records of 5 are left, %+v", len(replica(t, f.Store, "Property")), s)
+				}
+				single.times.Store(0)
+				pass(time.Hour)
+				if n := len(replica(t, f.Store, "Property")); n != 5 {
+					t.Errorf("%d records of 5 are left", n)
+				}
+				stop()
+			})
+		})
+	}
+}
