@@ -134,7 +134,8 @@ func (f *Feed) finish(ctx context.Context) error {
 }
 
 // unloaded lists what the pass has to load, parents first. The checkpoints of resources that the feed
-// no longer copies are dropped, and what is set aside of them: their events are not applied, so they start anew if they come back.
+// no longer copies are dropped, and what is set aside of them: their events are not applied, so they start
+// anew if they come back.
 func (f *Feed) unloaded(ctx context.Context, pass int64) ([]string, error) {
 	docs, err := f.Store.List(ctx, kindLoad)
 	if err != nil {

@@ -242,9 +242,9 @@ func (w *writer) report(group []*call, t *tx, took time.Duration, err error) {
 	w.observe(c)
 }
 
-// The WAL's size is looked at after so many commits or, roughly, bytes, and above the limit, or above the room that the disk
-// still has, the writer waits for the readers to get it emptied: with a read always under way SQLite's own
-// checkpoints, which wait for nobody, never would. A read lasts for one page.
+// The WAL's size is looked at after so many commits or, roughly, bytes. Above the limit, or above the room
+// that the disk still has, the writer waits for the readers to get it emptied: with a read always under way
+// SQLite's own checkpoints, which wait for nobody, never would. A read lasts for one page.
 const (
 	trimEvery = 16
 	trimBytes = 512 << 10
