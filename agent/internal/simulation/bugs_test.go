@@ -33,9 +33,7 @@ var bugs = []bug{
 		edits: []edit{
 			{`			} else if err := f.single(ctx, key, t, false); err != nil || errors.Is(t.err, errSlow) {
 				return err
-			}`, `			} else {
-				t.verdict = absent
-			}`},
+			} else {`, `			} else if t.verdict = absent; true {`},
 			{`		if twice {`, `		if twice && false {`},
 		},
 	},
