@@ -34,6 +34,7 @@ func (l *loader) sweep(ctx context.Context) error {
 				return err
 			}
 		}
+		l.state.loaded(l.resource, 0) // the producer answers, though it lists nothing new
 		l.at.After = tasks[len(tasks)-1].Key
 		c := entityevent.Commit{Feed: l.Name, Docs: []entityevent.Doc{with(l.doc, l.at)}}
 		for _, t := range missing {
