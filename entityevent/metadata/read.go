@@ -22,8 +22,12 @@ type (
 		Complex   []xmlType `xml:"ComplexType"`
 		Enums     []xmlEnum `xml:"EnumType"`
 		Sets      []struct {
-			Name string `xml:"Name,attr"`
-			Type string `xml:"EntityType,attr"`
+			Name     string `xml:"Name,attr"`
+			Type     string `xml:"EntityType,attr"`
+			Bindings []struct {
+				Path   string `xml:"Path,attr"`
+				Target string `xml:"Target,attr"`
+			} `xml:"NavigationPropertyBinding"`
 		} `xml:"EntityContainer>EntitySet"`
 	}
 	xmlType struct {
@@ -42,6 +46,11 @@ type (
 		MaxLength   string `xml:"MaxLength,attr"`
 		Precision   string `xml:"Precision,attr"`
 		Scale       string `xml:"Scale,attr"`
+		Partner     string `xml:"Partner,attr"`
+		Constraints []struct {
+			Field      string `xml:"Property,attr"`
+			Referenced string `xml:"ReferencedProperty,attr"`
+		} `xml:"ReferentialConstraint"`
 		Annotations []struct {
 			Term   string `xml:"Term,attr"`
 			String string `xml:"String,attr"`
@@ -91,7 +100,7 @@ func Read(r io.Reader) (*Schema, error) {
 
 // merge puts the types of all schemas into one namespace.
 func merge(schemas []xmlSchema) *Schema {
-	s := &Schema{}
+	s := &Schema{read: true}
 	for _, in := range schemas {
 		if len(in.Entities) > 0 {
 			s.Namespace = in.Namespace
@@ -128,7 +137,14 @@ func merge(schemas []xmlSchema) *Schema {
 	}
 	for _, in := range schemas {
 		for _, set := range in.Sets {
-			s.Sets = append(s.Sets, Set{set.Name, renamed(names, set.Type)})
+			own := Set{Name: set.Name, Type: renamed(names, set.Type)}
+			for _, b := range set.Bindings {
+				if own.Bindings == nil {
+					own.Bindings = map[string]string{}
+				}
+				own.Bindings[b.Path] = b.Target
+			}
+			s.Sets = append(s.Sets, own)
 		}
 	}
 	for _, t := range append(s.Types[:len(s.Types):len(s.Types)], s.Complex...) {
@@ -170,7 +186,11 @@ func (t xmlType) entity(name string) *EntityType {
 		e.Fields = append(e.Fields, field)
 	}
 	for _, n := range t.Navigations {
-		e.Navigations = append(e.Navigations, Navigation{Name: n.Name, Type: n.Type, Nullable: n.Nullable != "false"})
+		own := Navigation{Name: n.Name, Type: n.Type, Nullable: n.Nullable != "false", Partner: n.Partner}
+		for _, c := range n.Constraints {
+			own.Constraints = append(own.Constraints, Constraint{c.Field, c.Referenced})
+		}
+		e.Navigations = append(e.Navigations, own)
 	}
 	return e
 }

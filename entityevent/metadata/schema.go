@@ -7,7 +7,7 @@ package metadata
 
 import (
 	"encoding/json"
-	"slices"
+	"iter"
 	"strings"
 )
 
@@ -22,6 +22,7 @@ type Schema struct {
 	Enums     []Enum        `json:"enums,omitempty"`
 	Sets      []Set         `json:"sets,omitempty"` // none: one for each type, of its name
 
+	read      bool                   // from a document: what it does not declare is not there
 	raw       []byte                 // the document as it was read, if it has exactly one Schema element
 	schemaEnd int                    // where </Schema> stands in raw
 	setsEnd   int                    // where </EntityContainer> stands in raw; 0: there is none
@@ -56,6 +57,15 @@ type Navigation struct {
 	Name     string `json:"name"`
 	Type     string `json:"type"`
 	Nullable bool   `json:"nullable,omitempty"`
+	Partner  string `json:"partner,omitempty"` // the navigation of Type that leads back
+	// Constraints say which of our fields hold which of Type's.
+	Constraints []Constraint `json:"constraints,omitempty"`
+}
+
+// Constraint is a referential constraint: Field has the value of the other record's Referenced.
+type Constraint struct {
+	Field      string `json:"field"`
+	Referenced string `json:"referenced"`
 }
 
 // Enum is an enumeration.
@@ -76,6 +86,8 @@ type EnumMember struct {
 type Set struct {
 	Name string `json:"name"`
 	Type string `json:"type"`
+	// Bindings are the sets to which navigations lead.
+	Bindings map[string]string `json:"bindings,omitempty"`
 }
 
 // Type returns the type of a resource, nil if the schema has no such resource.
@@ -136,34 +148,36 @@ func (s *Schema) Resources() []string {
 // KeyField returns the name and the type of a resource's key field. It is false when the schema does
 // not have the resource, or its key is not exactly one field.
 func (s *Schema) KeyField(resource string) (name, edmType string, ok bool) {
-	t := s.Type(resource)
-	for range 10 { // a base of a base: bounded, for a document may go in a circle
-		if t == nil {
+	for t := range s.bases(resource) {
+		switch len(t.Key) {
+		case 0:
+		case 1:
+			f, _ := s.Field(resource, t.Key[0])
+			return t.Key[0], f.Type, true
+		default:
 			return "", "", false
 		}
-		if len(t.Key) > 0 {
-			break
+	}
+	return "", "", false
+}
+
+// bases yields the type of a resource, the type that it extends, and so on: at most ten, for a document
+// may go in a circle.
+func (s *Schema) bases(resource string) iter.Seq[*EntityType] {
+	return func(yield func(*EntityType) bool) {
+		t := s.Type(resource)
+		for n := 0; n < 10 && t != nil && yield(t); n++ {
+			t = s.byQualified(t.Base)
 		}
-		t = s.byQualified(t.Base)
 	}
-	if t == nil || len(t.Key) != 1 {
-		return "", "", false
-	}
-	f, _ := s.Field(resource, t.Key[0])
-	return t.Key[0], f.Type, true
 }
 
 // Field returns a field of a resource, also one that its type inherits.
 func (s *Schema) Field(resource, name string) (Field, bool) {
-	t := s.Type(resource)
-	for range 10 {
-		if t == nil {
-			return Field{}, false
-		}
+	for t := range s.bases(resource) {
 		if i, ok := t.at(name); ok {
 			return t.Fields[i], true
 		}
-		t = s.byQualified(t.Base)
 	}
 	return Field{}, false
 }
@@ -173,17 +187,8 @@ func (s *Schema) HasMember(resource, name string) bool {
 	if _, ok := s.Field(resource, name); ok {
 		return true
 	}
-	t := s.Type(resource)
-	for range 10 {
-		if t == nil {
-			return false
-		}
-		if slices.ContainsFunc(t.Navigations, func(n Navigation) bool { return n.Name == name }) {
-			return true
-		}
-		t = s.byQualified(t.Base)
-	}
-	return false
+	_, ok := s.navigation(resource, name)
+	return ok
 }
 
 func (t *EntityType) at(name string) (int, bool) {
@@ -197,7 +202,7 @@ func (s *Schema) Add(t *EntityType) {
 		return
 	}
 	if len(s.Sets) > 0 {
-		s.Sets = append(s.Sets, Set{t.Name, s.Namespace + "." + t.Name})
+		s.Sets = append(s.Sets, Set{Name: t.Name, Type: s.Namespace + "." + t.Name})
 	}
 	s.Types = append(s.Types, t)
 	s.prepare()

@@ -44,7 +44,7 @@ func (s *Schema) sets() []Set {
 	}
 	sets := make([]Set, len(s.Types))
 	for i, t := range s.Types {
-		sets[i] = Set{t.Name, s.Namespace + "." + t.Name}
+		sets[i] = Set{Name: t.Name, Type: s.Namespace + "." + t.Name}
 	}
 	return sets
 }

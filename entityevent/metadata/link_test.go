@@ -1,0 +1,140 @@
+package metadata_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/resosync/resosync/entityevent/metadata"
+)
+
+// inferred returns a schema that has seen one empty record of each resource.
+func inferred(t *testing.T, resources ...string) *metadata.Schema {
+	t.Helper()
+	s := &metadata.Schema{Namespace: metadata.Namespace}
+	for _, r := range resources {
+		key, ok := metadata.KnownKey(r)
+		if !ok {
+			t.Fatalf("%s is not in the Data Dictionary", r)
+		}
+		s.Infer(r, []byte(`{"`+key+`":"1"}`))
+	}
+	return s
+}
+
+func TestLinksOfTheDataDictionary(t *testing.T) {
+	s := inferred(t, "Property", "Media", "Member", "Office", "OpenHouse", "PropertyRooms", "PropertyUnitTypes", "Teams", "TeamMembers", "PropertyGreenVerification", "PropertyPowerProduction")
+	owned := func(name, target string) metadata.Link {
+		return metadata.Link{Name: name, Target: target, Many: true, ParentField: "ListingKey", Owned: true}
+	}
+	media := metadata.Link{Name: "Media", Target: "Media", Many: true, ParentField: "ResourceRecordKey", ParentResourceField: "ResourceName", Owned: true}
+	one := func(name, target string) metadata.Link {
+		return metadata.Link{Name: name, Target: target, Field: name + "Key"}
+	}
+	for _, c := range []struct {
+		resource string
+		want     metadata.Link
+	}{
+		{"Property", media}, {"Member", media}, {"Office", media}, {"OpenHouse", media}, {"Teams", media},
+		{"Property", owned("Rooms", "PropertyRooms")}, {"Property", owned("UnitTypes", "PropertyUnitTypes")},
+		{"Property", owned("OpenHouse", "OpenHouse")},
+		{"Property", owned("GreenBuildingVerification", "PropertyGreenVerification")},
+		{"Property", owned("PowerProduction", "PropertyPowerProduction")},
+		{"Property", one("ListAgent", "Member")}, {"Property", one("CoListAgent", "Member")},
+		{"Property", one("BuyerAgent", "Member")}, {"Property", one("CoBuyerAgent", "Member")},
+		{"Property", one("ListOffice", "Office")}, {"Property", one("CoListOffice", "Office")},
+		{"Property", one("BuyerOffice", "Office")}, {"Property", one("CoBuyerOffice", "Office")},
+		{"Property", one("ListTeam", "Teams")}, {"Property", one("BuyerTeam", "Teams")},
+		{"Member", one("Office", "Office")}, {"Office", one("MainOffice", "Office")},
+		{"OpenHouse", one("Listing", "Property")}, {"Media", one("ChangedByMember", "Member")},
+		{"Teams", metadata.Link{Name: "TeamMembers", Target: "TeamMembers", Many: true, ParentField: "TeamKey", Owned: true}},
+	} {
+		got, ok := s.Link(c.resource, c.want.Name)
+		if d := cmp.Diff(c.want, got); d != "" || !ok {
+			t.Errorf("%s/%s: %v\n%s", c.resource, c.want.Name, ok, d)
+		}
+	}
+	for _, c := range [][2]string{
+		{"Property", "ListPrice"}, {"Property", ""}, {"Nothing", "Media"}, {"Property", "media"},
+		{"Property", "PowerStorage"}, // no such resource here
+		{"Media", "Media"},
+	} {
+		if l, ok := s.Link(c[0], c[1]); ok {
+			t.Errorf("%s/%s leads to %+v", c[0], c[1], l)
+		}
+	}
+	s.Infer("Property", []byte(`{"Media":[{"MediaKey":"1"}]}`))
+	if l, ok := s.Link("Property", "Media"); ok {
+		t.Errorf("the records hold their Media, and yet it leads to %+v", l)
+	}
+}
+
+func TestLinksOfADocument(t *testing.T) {
+	s := read(t, `<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx"><edmx:DataServices>
+<Schema Namespace="a" Alias="al" xmlns="http://docs.oasis-open.org/odata/ns/edm">
+ <EntityType Name="Base" Abstract="true"><NavigationProperty Name="Agent" Type="al.Person"><ReferentialConstraint Property="Broker" ReferencedProperty="Id"/></NavigationProperty></EntityType>
+ <EntityType Name="Home" BaseType="a.Base"><Key><PropertyRef Name="HomeKey"/></Key><Property Name="HomeKey" Type="Edm.String"/><Property Name="Broker" Type="Edm.Int64"/><Property Name="SellerKey" Type="Edm.Int64"/><Property Name="HostSystemKey" Type="Edm.String"/>
+  <NavigationProperty Name="Seller" Type="a.Person"/>
+  <NavigationProperty Name="Buyer" Type="a.Person"/>
+  <NavigationProperty Name="Named" Type="a.Person"><ReferentialConstraint Property="SellerKey" ReferencedProperty="Name"/></NavigationProperty>
+  <NavigationProperty Name="HostSystem" Type="a.Person"/>
+  <NavigationProperty Name="Rooms" Type="Collection(a.Room)" Partner="Home"/>
+  <NavigationProperty Name="Visits" Type="Collection(a.Visit)"/>
+  <NavigationProperty Name="Nowhere" Type="a.Unset"/>
+ </EntityType>
+ <EntityType Name="Person"><Key><PropertyRef Name="Id"/></Key><Property Name="Id" Type="Edm.Int64"/><Property Name="Name" Type="Edm.String"/></EntityType>
+ <EntityType Name="Room"><Key><PropertyRef Name="Id"/></Key><Property Name="Id" Type="Edm.Int64"/><Property Name="In" Type="Edm.String"/>
+  <NavigationProperty Name="Home" Type="a.Home" Partner="Rooms"><ReferentialConstraint Property="In" ReferencedProperty="HomeKey"/></NavigationProperty></EntityType>
+ <EntityType Name="Visit"><Key><PropertyRef Name="Id"/></Key><Property Name="Id" Type="Edm.Int64"/></EntityType>
+ <EntityType Name="Unset"/>
+ <EntityContainer Name="C"><EntitySet Name="Homes" EntityType="a.Home"><NavigationPropertyBinding Path="Agent" Target="Agents"/><NavigationPropertyBinding Path="Seller" Target="a.C/Agents"/></EntitySet>
+  <EntitySet Name="People" EntityType="a.Person"/><EntitySet Name="Agents" EntityType="a.Person"/><EntitySet Name="Rooms" EntityType="a.Room"/><EntitySet Name="Visits" EntityType="a.Visit"/></EntityContainer>
+</Schema></edmx:DataServices></edmx:Edmx>`)
+	for _, want := range []metadata.Link{
+		{Name: "Agent", Target: "Agents", Field: "Broker"},
+		{Name: "Seller", Target: "Agents", Field: "SellerKey"},
+		{Name: "Buyer", Target: "People"},
+		{Name: "Named", Target: "People"},
+		{Name: "HostSystem", Target: "People"},
+		{Name: "Rooms", Target: "Rooms", Many: true, ParentField: "In"},
+		{Name: "Visits", Target: "Visits", Many: true},
+		{Name: "Nowhere"},
+	} {
+		got, ok := s.Link("Homes", want.Name)
+		if d := cmp.Diff(want, got); d != "" || !ok {
+			t.Errorf("%s: %v\n%s", want.Name, ok, d)
+		}
+		if followed := want.Field != "" || want.ParentField != ""; got.Followed() != followed {
+			t.Errorf("%s is followed: %v", want.Name, got.Followed())
+		}
+	}
+	if d := cmp.Diff([]string{"Agent", "Rooms", "Seller"}, s.Links("Homes")); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestParent(t *testing.T) {
+	for _, c := range []struct {
+		resource      string
+		members       map[string]string
+		parent, child string
+	}{
+		{"Media", map[string]string{"ResourceName": "Member", "ResourceRecordKey": "7"}, "Member", "7"},
+		{"Media", map[string]string{"ResourceName": "property", "ResourceRecordKey": "7"}, "Property", "7"},
+		{"Media", map[string]string{"ResourceName": "Boat", "ResourceRecordKey": "7"}, "Boat", "7"},
+		{"Media", map[string]string{"ResourceRecordKey": "7"}, "Property", "7"},
+		{"Media", map[string]string{"ResourceName": "Property"}, "", ""},
+		{"OpenHouse", map[string]string{"ListingKey": "7", "ResourceRecordKey": "8"}, "Property", "7"},
+		{"PropertyRooms", map[string]string{"ListingKey": "7"}, "Property", "7"},
+		{"PropertyUnitTypes", map[string]string{"ListingKey": "7"}, "Property", "7"},
+		{"PropertyRooms", nil, "", ""},
+		{"TeamMembers", map[string]string{"TeamKey": "7", "MemberKey": "8"}, "Teams", "7"},
+		{"Property", map[string]string{"ListingKey": "7"}, "", ""},
+		{"Boat", map[string]string{"ListingKey": "7"}, "", ""},
+	} {
+		parent, key, ok := metadata.Parent(c.resource, func(name string) string { return c.members[name] })
+		if parent != c.parent || key != c.child || ok != (c.parent != "") {
+			t.Errorf("%s %v belongs to %q %q %v", c.resource, c.members, parent, key, ok)
+		}
+	}
+}
