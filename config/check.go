@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -28,6 +29,7 @@ func (r *reader) check(c *Config) {
 	if c.PublicURL != "" {
 		r.url("public_url", c.PublicURL, "https://sync.acme.example")
 	}
+	r.server(c)
 	if c.Producer != nil {
 		r.producer(c)
 	}
@@ -43,15 +45,19 @@ func (r *reader) producer(c *Config) {
 			r.report("producer.feed", "there is no feed %q: name one of consumer.feeds, or local", p.Feed)
 		}
 	}
+	for _, resource := range slices.Sorted(maps.Keys(p.Keys)) {
+		path := "producer.keys." + resource
+		r.resource(path, resource)
+		if !fieldName.MatchString(p.Keys[resource]) {
+			r.report(path, "%q is not the name of a field", p.Keys[resource])
+		}
+	}
+	r.profiles(p)
 	clients := map[string]bool{}
 	for i, client := range p.Clients {
 		path := fmt.Sprintf("producer.clients[%d]", i)
 		r.unique(path, client.Name, clients)
-		for j, scope := range client.Scopes {
-			if !slices.Contains([]string{"read", "write", "subscribe", "admin"}, scope) {
-				r.report(fmt.Sprintf("%s.scopes[%d]", path, j), "unknown scope %q: want read, write, subscribe or admin", scope)
-			}
-		}
+		r.client(path, client, p.Profiles)
 	}
 	subscriptions := map[string]bool{}
 	for i, s := range p.Subscriptions {
@@ -68,8 +74,8 @@ func (r *reader) producer(c *Config) {
 		}
 		if s.Token == "" {
 			r.report(path+".token", "missing: ask the consumer for one (there: resosync token issue --feed NAME)")
-		} else if strings.ContainsFunc(string(s.Token), func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
-			r.report(path+".token", "a token has no spaces, line ends or letters beyond ASCII")
+		} else {
+			r.token(path+".token", s.Token)
 		}
 		r.label(path+".label", s.Label)
 		r.within(path+".batch", s.Batch, 10_000)
@@ -93,9 +99,7 @@ func (r *reader) consumer(c *Consumer) {
 		if r.url(path+".url", f.URL, "https://sync.acme.example/odata") && strings.Contains(f.URL, "?") {
 			r.report(path+".url", "want the OData service root: without a query")
 		}
-		if strings.ContainsFunc(string(f.Token), func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
-			r.report(path+".token", "a token has no spaces, line ends or letters beyond ASCII")
-		}
+		r.credentials(path, f)
 		switch f.Strategy {
 		case "", "entityevent":
 		case "timestamp":
@@ -120,6 +124,52 @@ func (r *reader) consumer(c *Consumer) {
 	}
 }
 
+// client checks what a client may do and see.
+func (r *reader) client(path string, c Client, profiles map[string]Profile) {
+	for j, scope := range c.Scopes {
+		at := fmt.Sprintf("%s.scopes[%d]", path, j)
+		switch scope {
+		case "read", "subscribe":
+		case "write", "admin":
+			if c.Profile != "" {
+				r.report(at, "a client with a profile sees a part, and %s is for all: take away the scope or the profile", scope)
+			}
+		default:
+			r.report(at, "unknown scope %q: want read, write, subscribe or admin", scope)
+		}
+	}
+	if _, known := profiles[c.Profile]; c.Profile != "" && !known {
+		r.report(path+".profile", "there is no profile %q: add it to producer.profiles", c.Profile)
+	}
+}
+
+// credentials checks how a feed says who it is: by a token, or by what it gets one with.
+func (r *reader) credentials(path string, f Feed) {
+	r.token(path+".token", f.Token)
+	r.token(path+".client_secret", f.ClientSecret)
+	if f.ClientID == "" && f.ClientSecret == "" && f.TokenURL == "" {
+		return
+	}
+	if f.Token != "" {
+		r.report(path+".token", "leave it out, or client_id, client_secret and token_url: they take its place")
+	}
+	if f.ClientID == "" {
+		r.report(path+".client_id", "missing: it goes with client_secret and token_url")
+	} else {
+		r.label(path+".client_id", f.ClientID)
+	}
+	if f.ClientSecret == "" {
+		r.report(path+".client_secret", "missing: it goes with client_id and token_url")
+	}
+	r.url(path+".token_url", f.TokenURL, "https://sync.acme.example/oauth/token")
+}
+
+func (r *reader) token(path string, text Secret) {
+	if strings.ContainsFunc(string(text), func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+		r.report(path, "a token or secret has no spaces, line ends or letters beyond ASCII")
+	}
+}
+
 func (r *reader) limits(path string, l Limits) {
 	r.within(path+".hourly", l.Hourly, 1e9)
 	r.within(path+".daily", l.Daily, 1e9)
@@ -135,24 +185,33 @@ func (r *reader) resources(path string, resources []string) {
 	seen := map[string]bool{}
 	for i, name := range resources {
 		at := fmt.Sprintf("%s[%d]", path, i)
-		switch {
-		case !resourceName.MatchString(name):
-			r.report(at, "%q is not the name of a resource", name)
-		case name == "EntityEvent":
-			r.report(at, "EntityEvent is the log itself, not a resource to copy: leave it out")
-		case seen[name]:
+		if r.resource(at, name) && seen[name] {
 			r.report(at, "%s stands there twice", name)
 		}
 		seen[name] = true
 	}
 }
 
+func (r *reader) resource(path, name string) (ok bool) {
+	switch {
+	case !fieldName.MatchString(name):
+		r.report(path, "%q is not the name of a resource", name)
+	case name == "EntityEvent":
+		r.report(path, "EntityEvent is the log itself, and no resource with records: leave it out")
+	default:
+		return true
+	}
+	return false
+}
+
 var (
-	// A resource is an OData identifier.
-	resourceName = regexp.MustCompile(`^[\pL_][\pL\pN_]{0,127}$`)
+	// A resource or a field is an OData identifier.
+	fieldName = regexp.MustCompile(`^[\pL_][\pL\pN_]{0,127}$`)
 	// These names stand in paths, in documents' ids and in logs.
 	plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 )
+
+const badName = "%q is no name here: up to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"
 
 // unique checks the name of the entry at path, which no other in names may have.
 func (r *reader) unique(path, name string, names map[string]bool) {
@@ -160,7 +219,7 @@ func (r *reader) unique(path, name string, names map[string]bool) {
 	case name == "":
 		r.report(path+".name", "missing: give it a name")
 	case !plainName.MatchString(name):
-		r.report(path+".name", "%q is no name here: up to 64 of A-Z a-z 0-9 . _ -, a letter or digit first", name)
+		r.report(path+".name", badName, name)
 	case names[name]:
 		r.report(path+".name", "the name %q is taken by another entry of this list: choose another", name)
 	}

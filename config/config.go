@@ -17,27 +17,52 @@ import (
 
 // Config is one agent's configuration.
 type Config struct {
-	Name      string    `yaml:"name"`       // for people. Default "resosync".
-	Data      string    `yaml:"data"`       // the data folder, relative to the file's; absolute after Load. Default ./data.
-	Listen    string    `yaml:"listen"`     // host:port. Default 127.0.0.1:8080.
-	PublicURL string    `yaml:"public_url"` // how others reach the agent, without a trailing slash. Default "": http:// and the address listened on.
-	Producer  *Producer `yaml:"producer"`   // nil: not a producer
-	Consumer  *Consumer `yaml:"consumer"`   // nil: not a consumer
+	Name      string `yaml:"name"`       // for people. Default "resosync".
+	Data      string `yaml:"data"`       // the data folder, relative to the file's; absolute after Load. Default ./data.
+	Listen    string `yaml:"listen"`     // host:port. Default 127.0.0.1:8080.
+	PublicURL string `yaml:"public_url"` // how others reach the agent, without a trailing slash. Default "": the scheme and address listened on.
+	TLS       *TLS   `yaml:"tls"`        // nil: plain http
+	// TrustedProxies are the networks of the proxies that are believed when they say for whom they ask.
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	CORSOrigins    []string       `yaml:"cors_origins"` // pages that may ask: origins as browsers write them, or "*"
+	AccessLog      bool           `yaml:"access_log"`   // a line for each request
+	Compact        string         `yaml:"compact"`      // when the log is compacted: cron, or never. Default 30 4 * * *.
+	// Forget is after how long the last event of a record that is gone may be dropped. Default 0: never.
+	Forget   time.Duration `yaml:"forget"`
+	Producer *Producer     `yaml:"producer"` // nil: not a producer
+	Consumer *Consumer     `yaml:"consumer"` // nil: not a consumer
+
+	from *reader // what it was read by
+}
+
+// TLS is the certificate with which the agent serves https. Both are files, as Data.
+type TLS struct {
+	Cert string `yaml:"cert"` // PEM, with the intermediate certificates
+	Key  string `yaml:"key"`  // PEM
 }
 
 // Producer says what is served and pushed, and to whom.
 type Producer struct {
-	Feed           string         `yaml:"feed"`            // what /odata serves. Default: the agent decides.
-	Metadata       string         `yaml:"metadata"`        // an EDMX file, as Data. Default "": inferred from the records.
-	Clients        []Client       `yaml:"clients"`         // who may ask
-	Subscriptions  []Subscription `yaml:"subscriptions"`   // to whom is pushed
-	AllowCallbacks []netip.Prefix `yaml:"allow_callbacks"` // networks that pushes may reach although they are not public
+	Feed           string             `yaml:"feed"`            // what /odata serves. Default: the agent decides.
+	Metadata       string             `yaml:"metadata"`        // an EDMX file, as Data. Default "": inferred from the records.
+	Keys           map[string]string  `yaml:"keys"`            // the key field of a resource, where it is not the one that is inferred
+	Profiles       map[string]Profile `yaml:"profiles"`        // what clients may see, by name
+	Clients        []Client           `yaml:"clients"`         // who may ask
+	Subscriptions  []Subscription     `yaml:"subscriptions"`   // to whom is pushed
+	AllowCallbacks []netip.Prefix     `yaml:"allow_callbacks"` // networks that pushes may reach although they are not public
 }
 
 // Client is somebody who holds tokens of this producer.
 type Client struct {
-	Name   string   `yaml:"name"`
-	Scopes []string `yaml:"scopes"` // read, write, subscribe, admin. Default [read].
+	Name    string       `yaml:"name"`
+	Scopes  []string     `yaml:"scopes"`  // read, write, subscribe, admin. Default [read].
+	Profile string       `yaml:"profile"` // Default "": it sees everything.
+	Limits  ClientLimits `yaml:"limits"`
+}
+
+// ClientLimits are those of one client of the producer.
+type ClientLimits struct {
+	Rate Rate `yaml:"rate"` // requests at a time; 0: no limit
 }
 
 // Subscription is one fixed push endpoint (RCP-28).
@@ -58,14 +83,18 @@ type Consumer struct {
 
 // Feed is one producer's data. 0 and "" of what is optional stand for the consumer's defaults.
 type Feed struct {
-	Name      string   `yaml:"name"` // unique, as it stands in paths; not "local"
-	URL       string   `yaml:"url"`  // the OData service root, without a trailing slash
-	Token     Secret   `yaml:"token"`
-	Strategy  string   `yaml:"strategy"` // entityevent. Default entityevent.
-	Resources []string `yaml:"resources"`
-	Push      Push     `yaml:"push"`
-	Poll      string   `yaml:"poll"` // cron with five fields, or @every 60s
-	LongPoll  bool     `yaml:"long_poll"`
+	Name  string `yaml:"name"` // unique, as it stands in paths; not "local"
+	URL   string `yaml:"url"`  // the OData service root, without a trailing slash
+	Token Secret `yaml:"token"`
+	// ClientID, ClientSecret and TokenURL take the place of Token: OAuth2 client credentials.
+	ClientID     string   `yaml:"client_id"`
+	ClientSecret Secret   `yaml:"client_secret"`
+	TokenURL     string   `yaml:"token_url"`
+	Strategy     string   `yaml:"strategy"` // entityevent. Default entityevent.
+	Resources    []string `yaml:"resources"`
+	Push         Push     `yaml:"push"`
+	Poll         string   `yaml:"poll"` // cron with five fields, or @every 60s
+	LongPoll     bool     `yaml:"long_poll"`
 	// Reconcile is when the copy is compared with the producer: as Poll, or never.
 	Reconcile string `yaml:"reconcile"`
 	// StaleAfter is how long the feed may stand still before the agent is not ready; 0: the agent's default.
@@ -80,7 +109,7 @@ type Push struct {
 	Label string `yaml:"label"` // what the producer must send as EntityEventSource, if it sends it
 }
 
-// Never is the Feed.Reconcile of a feed that is not compared by itself.
+// Never is the schedule of what is not done by itself.
 const Never = "never"
 
 // Limits are those of a feed's producer: how many requests it may get.
@@ -107,7 +136,7 @@ func Load(path string) (*Config, error) {
 // environment variables. Its error is an *Error.
 func Parse(path string, text []byte, lookup func(name string) (value string, set bool)) (*Config, error) {
 	r := newReader(path, text, lookup)
-	c := &Config{}
+	c := &Config{from: r}
 	if r.read(c) {
 		r.check(c)
 	}
@@ -127,7 +156,11 @@ func (c *Config) complete(folder string) {
 	setDefault(&c.Name, "resosync")
 	setDefault(&c.Data, "./data")
 	setDefault(&c.Listen, "127.0.0.1:8080")
+	setDefault(&c.Compact, "30 4 * * *")
 	c.Data = within(folder, c.Data)
+	if c.TLS != nil {
+		c.TLS.Cert, c.TLS.Key = within(folder, c.TLS.Cert), within(folder, c.TLS.Key)
+	}
 	c.PublicURL = withoutSlash(c.PublicURL)
 	if c.Producer != nil {
 		if c.Producer.Metadata != "" {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/robfig/cron/v3"
 
 	"github.com/resosync/resosync/config"
@@ -37,11 +38,22 @@ name: acme-mls
 data: ../var/data
 listen: :8080
 public_url: https://sync.acme.example/
+tls: {cert: tls/cert.pem, key: /run/key.pem}
+trusted_proxies: [10.0.0.0/8]
+cors_origins: ["https://app.example", "http://localhost:3000", "*"]
+access_log: true
+compact: never
+forget: 3y
 producer:
   feed: other
   metadata: ./metadata.xml
+  keys: {Showing: ShowingId}
+  profiles:
+    idx: {Property: {filter: "StandardStatus in ('Active','Pending')", hide: [PrivateRemarks]}, Media: {with: Property}}
+    offices:
+      Office:
   clients:
-    - {name: vendor-a, scopes: [read, subscribe]}
+    - {name: vendor-a, scopes: [read, subscribe], profile: idx, limits: {rate: 10/s}}
     - name: vendor-b
   subscriptions:
     - {name: b, client: vendor-b, url: "https://b.example/webhooks/acme?key=${K}", token: "${B_TOKEN}", label: "IDX Feed 123", batch: 50, timeout: 1m30s}
@@ -61,12 +73,25 @@ consumer:
       limits: {rate: 30/m, hourly: 1000, daily: 20000}
       page: 500
       key_batch: 50
+    - {name: oauth, url: "https://a.example/odata", client_id: us, client_secret: "${S}", token_url: "https://a.example/oauth/token", resources: [Property]}
 `)
 	want := &config.Config{
 		Name: "acme-mls", Data: "/etc/var/data", Listen: ":8080", PublicURL: "https://sync.acme.example",
+		TLS:            &config.TLS{Cert: "/etc/resosync/tls/cert.pem", Key: "/run/key.pem"},
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		CORSOrigins:    []string{"https://app.example", "http://localhost:3000", "*"},
+		AccessLog:      true, Compact: config.Never, Forget: 3 * 365 * 24 * time.Hour,
 		Producer: &config.Producer{
 			Feed: "other", Metadata: "/etc/resosync/metadata.xml",
-			Clients: []config.Client{{Name: "vendor-a", Scopes: []string{"read", "subscribe"}}, {Name: "vendor-b", Scopes: []string{"read"}}},
+			Keys: map[string]string{"Showing": "ShowingId"},
+			Profiles: map[string]config.Profile{
+				"idx":     {"Property": {Filter: "StandardStatus in ('Active','Pending')", Hide: []string{"PrivateRemarks"}}, "Media": {With: "Property"}},
+				"offices": {"Office": {}},
+			},
+			Clients: []config.Client{
+				{Name: "vendor-a", Scopes: []string{"read", "subscribe"}, Profile: "idx", Limits: config.ClientLimits{Rate: 10}},
+				{Name: "vendor-b", Scopes: []string{"read"}},
+			},
 			Subscriptions: []config.Subscription{{
 				Name: "b", Client: "vendor-b", URL: "https://b.example/webhooks/acme?key=value-of-K", Token: "value-of-B_TOKEN",
 				Label: "IDX Feed 123", Batch: 50, Timeout: 90 * time.Second,
@@ -77,9 +102,12 @@ consumer:
 			Name: "other", URL: "https://sync.other.example/odata", Token: "avalue-of-Ab${C}d", Strategy: "entityevent",
 			Resources: []string{"Property", "Media"}, Push: config.Push{Label: "007"}, Poll: "*/5 * * * *", LongPoll: true,
 			Reconcile: config.Never, StaleAfter: time.Hour, Limits: config.Limits{Rate: 0.5, Hourly: 1000, Daily: 20000}, Page: 500, KeyBatch: 50,
+		}, {
+			Name: "oauth", URL: "https://a.example/odata", ClientID: "us", ClientSecret: "value-of-S", TokenURL: "https://a.example/oauth/token",
+			Strategy: "entityevent", Resources: []string{"Property"},
 		}}},
 	}
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
 		t.Error(diff)
 	}
 	if string(got.Consumer.Feeds[0].Token) != "avalue-of-Ab${C}d" || !strings.HasSuffix(string(got.Producer.Subscriptions[0].URL), "?key=value-of-K") {
@@ -89,8 +117,8 @@ consumer:
 
 func TestParseDefaults(t *testing.T) {
 	got := parse(t, "producer:\n")
-	want := &config.Config{Name: "resosync", Data: "/etc/resosync/data", Listen: "127.0.0.1:8080", Producer: &config.Producer{}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	want := &config.Config{Name: "resosync", Data: "/etc/resosync/data", Listen: "127.0.0.1:8080", Compact: "30 4 * * *", Producer: &config.Producer{}}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -106,6 +134,8 @@ func TestParseEnvironmentIsNotYAML(t *testing.T) {
 
 func TestParseProblems(t *testing.T) {
 	const feed = "consumer: {feeds: [{name: a, url: 'https://a.example/odata', resources: [Property]%s}]}"
+	const oauth = ", client_id: us, client_secret: s, token_url: 'https://a.example/oauth/token'"
+	const profile = "producer: {profiles: {idx: {%s}}}"
 	const subscription = "producer: {clients: [{name: c}], allow_callbacks: [], subscriptions: [{name: s, client: c, url: 'https://b.example/', token: t%s}]}"
 	for _, c := range []struct {
 		text string
@@ -187,7 +217,41 @@ func TestParseProblems(t *testing.T) {
 		{fmt.Sprintf(feed, ", limits: {rate: NaN/s}"), "limits.rate: want requests per time"},
 		{fmt.Sprintf(feed, ", page: 1000000000"), "page: want a number from 1 to"},
 		{fmt.Sprintf(feed, ", key_batch: -5"), "key_batch: want a number from 1 to"},
-		{fmt.Sprintf(feed, ", token: a b"), "token: a token has no spaces"},
+		{fmt.Sprintf(feed, ", token: a b"), "token: a token or secret has no spaces"},
+		{fmt.Sprintf(feed, ", token: t"+oauth), "token: leave it out, or client_id"},
+		{fmt.Sprintf(feed, ", client_id: us"), "client_secret: missing\n:token_url: missing"},
+		{fmt.Sprintf(feed, ", token_url: 'https://a.example/oauth/token'"), "client_id: missing\n:client_secret: missing"},
+		{fmt.Sprintf(feed, strings.Replace(oauth, ": s", ": s t", 1)), "client_secret: a token or secret has no spaces"},
+		{fmt.Sprintf(feed, strings.Replace(oauth, "https:", "ftp:", 1)), "token_url: want an absolute URL"},
+		{"producer: {}\ntls: {}", "2:6: tls.cert: missing\n2:6: tls.key: missing"},
+		{"producer: {}\ntls:\n  cert: c.pem\n", "2:1: tls.key: missing"},
+		{"producer: {}\ntrusted_proxies: [10.0.0.1]", "2:19: trusted_proxies[0]: want a network"},
+		{"producer: {}\ncors_origins: [app.example, 'https://app.example/', 'https://App.example', 'https://app.example:443', 'null']",
+			"2:16: cors_origins[0]: want an origin\n2:29: cors_origins[1]: want an origin\n2:53: cors_origins[2]: want\n2:76: cors_origins[3]: want\n2:103: cors_origins[4]: want"},
+		{"producer: {}\naccess_log: yes", "2:13: access_log: want true or false"},
+		{"producer: {}\ncompact: nightly", "2:10: compact: want cron with five fields"},
+		{"producer: {}\nforget: 1h", "2:9: forget: want a duration of a day or more"},
+		{"producer: {}\nforget: -3y", "2:9: forget: want a duration, as 15s, 1m30s, 90d or 3y"},
+		{"producer: {}\nforget: 400y", "2:9: forget: want a duration, as"},
+		{"producer: {}\nforget: 99999999999999999999d", "2:9: forget: want a duration, as"},
+		{"producer: {keys: {'a b': c, Showing: ''}}", "1:19: producer.keys.a b: \"a b\" is not the name of a resource\n1:29: producer.keys.Showing: \"\" is not the name of a field"},
+		{"producer: {profiles: {idx: }}", "1:23: producer.profiles.idx: it shows nothing"},
+		{"producer: {profiles: {'a/b': {Property: {}}}}", `1:23: producer.profiles.a/b: "a/b" is no name here`},
+		{"producer: {profiles: {all: {Property: {}}}}", "1:23: producer.profiles.all: all is what a client without a profile sees"},
+		{"producer: {profiles: [idx]}", "1:22: producer.profiles: want keys and values"},
+		{fmt.Sprintf(profile, "Property: {filters: x}"), "unknown key; known here: filter, with, hide"},
+		{fmt.Sprintf(profile, "EntityEvent: {}"), "producer.profiles.idx.EntityEvent: EntityEvent is the log itself"},
+		{fmt.Sprintf(profile, "Property: {hide: [ListingKey, 'a/b', A, A]}, Member: {hide: [MemberKey]}"),
+			`hide[1]: "a/b" is not the name` + "\n:hide[3]: A stands there twice\n:Member.hide[0]: MemberKey is the key of Member"},
+		{strings.Replace(fmt.Sprintf(profile, "Showing: {hide: [ShowingId]}"), "{prof", "{keys: {Showing: ShowingId}, prof", 1), "hide[0]: ShowingId is the key of Showing"},
+		{fmt.Sprintf(profile, "Media: {with: Property}"), "1:43: producer.profiles.idx.Media.with: this profile does not show Property"},
+		{fmt.Sprintf(profile, "Media: {with: Media}"), "with: Media cannot be seen with itself"},
+		{fmt.Sprintf(profile, "Property: {}, Media: {with: Property, filter: \"Order eq 1\"}"), "with: a record is seen with another or by a filter"},
+		{fmt.Sprintf(profile, "Property: {}, Media: {with: Property}, Notes: {with: Media}"), "Notes.with: Media is seen with Property itself"},
+		{"producer: {clients: [{name: a, profile: idx}]}", `1:41: producer.clients[0].profile: there is no profile "idx"`},
+		{"producer: {profiles: {idx: {Property: }}, clients: [{name: a, profile: idx, scopes: [read, write, admin, subscribe]}]}",
+			"scopes[1]: a client with a profile sees a part, and write is for all\n:scopes[2]: a client with a profile sees a part, and admin"},
+		{"producer: {clients: [{name: a, limits: {rate: 10}}]}", "1:47: producer.clients[0].limits.rate: want requests per time"},
 		// All at once, in order.
 		{"listen: x\nproducer:\n  feed: y\n  zzz: 1\n", "1:9: listen: want host:port\n3:9: producer.feed: there is no feed\n4:3: producer.zzz: unknown key"},
 	} {
@@ -214,7 +278,7 @@ func TestParseProblems(t *testing.T) {
 
 func TestErrorShowsTheLine(t *testing.T) {
 	_, err := config.Parse("etc/resosync.yaml", []byte("producer:\n  clients:\n    - {name: a, scope: [read]}\n"), none)
-	const want = `etc/resosync.yaml:3:17: producer.clients[0].scope: unknown key; known here: name, scopes
+	const want = `etc/resosync.yaml:3:17: producer.clients[0].scope: unknown key; known here: name, scopes, profile, limits
      3 |     - {name: a, scope: [read]}`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v\nwant %s", err, want)
@@ -304,8 +368,8 @@ func TestExampleWithEverything(t *testing.T) {
 			switched++
 		}
 	}
-	if switched != 11 {
-		t.Errorf("%d keys are commented out, want 11", switched)
+	if switched != 21 {
+		t.Errorf("%d keys are commented out, want 21", switched)
 	}
 	parse(t, strings.Join(lines, "\n"))
 }

@@ -42,6 +42,20 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// Refuse returns an *Error with problems of values that are right by themselves, each of which needs a Path
+// and a Text; nil without any. The configuration must come from Load or Parse.
+func (c *Config) Refuse(problems ...Problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	r := *c.from
+	r.problems = nil
+	for _, p := range problems {
+		r.report(p.Path, "%s", p.Text)
+	}
+	return r.err()
+}
+
 // report notes a problem of the value at path, or of what is around it when it is missing.
 func (r *reader) report(path, format string, args ...any) {
 	at, ok := r.places[path]

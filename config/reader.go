@@ -95,7 +95,9 @@ func (r *reader) mapping(path string, n ast.MapNode, v reflect.Value) {
 		v.Set(reflect.New(v.Type().Elem()))
 		v = v.Elem()
 	}
-	if v.Kind() != reflect.Struct || isScalar(v) {
+	if v.Kind() == reflect.Map {
+		v.Set(reflect.MakeMap(v.Type()))
+	} else if v.Kind() != reflect.Struct || isScalar(v) {
 		r.report(path, "%s", wanted(v))
 		return
 	}
@@ -107,6 +109,12 @@ func (r *reader) mapping(path string, n ast.MapNode, v reflect.Value) {
 		}
 		below := strings.TrimPrefix(path+"."+key.Value, ".")
 		r.places[below] = placeOf(key.GetToken())
+		if v.Kind() == reflect.Map { // the keys are names
+			entry := reflect.New(v.Type().Elem()).Elem()
+			r.value(below, entries.Value(), entry)
+			v.SetMapIndex(reflect.ValueOf(key.Value), entry)
+			continue
+		}
 		field, names := fieldOf(v, key.Value)
 		if !field.IsValid() {
 			r.report(below, "unknown key; known here: %s", strings.Join(names, ", "))
@@ -123,6 +131,9 @@ func (r *reader) mapping(path string, n ast.MapNode, v reflect.Value) {
 func fieldOf(v reflect.Value, key string) (field reflect.Value, names []string) {
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Tag.Get("yaml")
+		if name == "" {
+			continue
+		}
 		names = append(names, name)
 		if name == key {
 			field = v.Field(i)
@@ -150,7 +161,7 @@ func (r *reader) scalar(path, text string, v reflect.Value) {
 	var err error
 	switch target := v.Addr().Interface().(type) {
 	case *time.Duration:
-		*target, err = time.ParseDuration(text)
+		*target, err = parseDuration(text)
 	case encoding.TextUnmarshaler:
 		err = target.UnmarshalText([]byte(text))
 	default:
@@ -170,6 +181,17 @@ func (r *reader) scalar(path, text string, v reflect.Value) {
 	if err != nil {
 		r.report(path, "%s", wanted(v))
 	}
+}
+
+// parseDuration reads 15s and 1m30s, and days and years of 365 days: 90d, 3y.
+func parseDuration(text string) (time.Duration, error) {
+	for unit, hours := range map[string]int64{"d": 24, "y": 24 * 365} {
+		number, found := strings.CutSuffix(text, unit)
+		if n, err := strconv.ParseUint(number, 10, 32); found && err == nil && n <= 100*365*24/uint64(hours) {
+			return time.Duration(n) * time.Duration(hours) * time.Hour, nil
+		}
+	}
+	return time.ParseDuration(text)
 }
 
 func setBool(v reflect.Value, text string) error {
@@ -229,7 +251,7 @@ func isScalar(v reflect.Value) bool {
 func wanted(v reflect.Value) string {
 	switch v.Interface().(type) {
 	case time.Duration:
-		return "want a duration, as 15s or 1m30s"
+		return "want a duration, as 15s, 1m30s, 90d or 3y"
 	case netip.Prefix:
 		return "want a network, as 10.0.0.0/8 or 10.1.2.3/32"
 	case Rate:
@@ -242,7 +264,7 @@ func wanted(v reflect.Value) string {
 		return "want true or false"
 	case reflect.Slice:
 		return "want a list, as [a, b]"
-	case reflect.Struct, reflect.Pointer:
+	case reflect.Struct, reflect.Map, reflect.Pointer:
 		return "want keys and values below it"
 	default:
 		return "want a text"
