@@ -242,7 +242,7 @@ func TestParseProblems(t *testing.T) {
 		{fmt.Sprintf(profile, "Property: {filters: x}"), "unknown key; known here: filter, with, hide"},
 		{fmt.Sprintf(profile, "EntityEvent: {}"), "producer.profiles.idx.EntityEvent: EntityEvent is the log itself"},
 		{fmt.Sprintf(profile, "Property: {hide: [ListingKey, 'a/b', A, A]}, Member: {hide: [MemberKey]}"),
-			`hide[1]: "a/b" is not the name` + "\n:hide[3]: A stands there twice\n:Member.hide[0]: MemberKey is the key of Member"},
+			`Property.hide[0]: ListingKey is the key of Property` + "\n" + `:hide[1]: "a/b" is not the name` + "\n:hide[3]: A stands there twice\n:Member.hide[0]: MemberKey is the key of Member"},
 		{strings.Replace(fmt.Sprintf(profile, "Showing: {hide: [ShowingId]}"), "{prof", "{keys: {Showing: ShowingId}, prof", 1), "hide[0]: ShowingId is the key of Showing"},
 		{fmt.Sprintf(profile, "Media: {with: Property}"), "1:43: producer.profiles.idx.Media.with: this profile does not show Property"},
 		{fmt.Sprintf(profile, "Media: {with: Media}"), "with: Media cannot be seen with itself"},
