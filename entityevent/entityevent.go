@@ -104,7 +104,7 @@ type Record struct {
 	Ref
 	Body     json.RawMessage // one JSON object without annotations; nil when the record is gone
 	Hash     Hash            // of the canonical content; zero when gone
-	Version  Sequence        // of its last event
+	Version  Sequence        // of its last event; those that only change who sees it do not count
 	Views    Mask            // who sees it now
 	Seen     Mask            // who ever saw it; only grows
 	Modified time.Time       // its ModificationTimestamp, to the microsecond; zero if it has none

@@ -174,6 +174,9 @@ type Page struct {
 	More    bool     // more may follow beyond Through
 	Head    Sequence // the newest sequence given out, in this snapshot, to anyone
 	Log     LogID
+	// Floor is the newest event that Compact forgot, 0 if it never did: a reader who stands above 0 and below it
+	// cannot learn all that happened since, and must begin anew at 0.
+	Floor Sequence
 }
 
 // Query asks for records of one resource.
