@@ -1,14 +1,14 @@
 // Package bearer issues and verifies the tokens with which clients read a producer and producers push
 // to a consumer: JWTs signed with Ed25519, and no other algorithm.
 //
-// It promises that a token is good for one audience only, that the document stored under its jti has
-// the last word, so that a revoked token stops working with the next request, and that no token ever
-// appears in an error.
+// It promises that a token is good for one audience only, that the document stored under its jti, or of a
+// token that a client got for its secret that of the client, has the last word, so that a revoked token
+// stops working with the next request, and that neither a token nor a secret ever appears in an error.
 //
-// How long a refusal takes tells nothing that helps to forge a token. Nothing here compares a secret: what
-// a signature is checked with is the public key, and a token that was seen before is found by its hash,
-// of which nobody can choose the beginning bit by bit. The jti is read only from what our key has signed.
-// Whatever else admits by a secret must compare it with subtle.ConstantTimeCompare.
+// How long a refusal takes tells nothing that helps to forge a token or to guess a secret. What a signature
+// is checked with is the public key, and a token that was seen before is found by its hash, of which nobody
+// can choose the beginning bit by bit. The jti is read only from what our key has signed. Whatever admits
+// by a secret compares it with subtle.ConstantTimeCompare.
 package bearer
 
 import (
@@ -72,7 +72,7 @@ func (t Token) Has(scope string) bool {
 	return false
 }
 
-// Store keeps the documents of tokens, of kind "token".
+// Store keeps the documents of tokens and of clients, of kind "token" and "client".
 type Store interface {
 	entityevent.Docs
 	Apply(ctx context.Context, c entityevent.Commit) ([]entityevent.Outcome, error)
@@ -119,26 +119,33 @@ func (a *Authority) Issue(ctx context.Context, t Token) (signed string, issued T
 	}
 	t.Created, t.Expires, t.Revoked = second(t.Created), second(t.Expires), time.Time{}
 	// No nbf: a token stays good when the clock is set back to before it was made.
-	claims := jwt.RegisteredClaims{
+	c := jwt.RegisteredClaims{
 		ID:       t.ID,
 		Subject:  t.Client,
 		Audience: jwt.ClaimStrings{t.Audience},
 		IssuedAt: jwt.NewNumericDate(t.Created),
 	}
 	if !t.Expires.IsZero() {
-		claims.ExpiresAt = jwt.NewNumericDate(t.Expires)
+		c.ExpiresAt = jwt.NewNumericDate(t.Expires)
 	}
-	signed, err = jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims).SignedString(a.Key)
+	signed, err = jwt.NewWithClaims(jwt.SigningMethodEdDSA, c).SignedString(a.Key)
 	if err != nil {
 		return "", Token{}, fmt.Errorf("sign token %s: %w", t.ID, err)
 	}
 	if len(signed) > maxSigned {
 		return "", Token{}, fmt.Errorf("issue token for %.20q…: the name is too long", t.Client)
 	}
-	if err := a.write(ctx, t, 0); err != nil {
+	if err := a.commit(ctx, document(Kind, t.ID, 0, t)); err != nil {
 		return "", Token{}, err
 	}
 	return signed, t, nil
+}
+
+// claims are what a token says.
+type claims struct {
+	jwt.RegisteredClaims
+	Generation int64  `json:"gen,omitempty"`   // of the client, in a token that it got for its secret; 0: the jti has a document
+	Scope      string `json:"scope,omitempty"` // with a generation
 }
 
 func (t Token) check() error {
@@ -160,14 +167,17 @@ func (t Token) check() error {
 // The signature of a token is checked once and then remembered; the document is read every time.
 func (a *Authority) Verify(ctx context.Context, signed, audience string) (Token, error) {
 	a.prepare()
-	claims, err := a.claims(signed)
+	c, err := a.claims(signed)
 	if err != nil {
 		return Token{}, err
 	}
-	if err := a.clock.Validate(claims); err != nil {
+	if err := a.clock.Validate(c); err != nil {
 		return Token{}, fmt.Errorf("%w: it has expired", ErrUnauthorized)
 	}
-	t, _, err := a.read(ctx, claims.ID)
+	if c.Generation != 0 {
+		return a.granted(ctx, c, audience)
+	}
+	t, _, err := a.read(ctx, c.ID)
 	switch {
 	case errors.Is(err, ErrNoToken):
 		return Token{}, fmt.Errorf("%w: it is not known here", ErrUnauthorized)
@@ -177,7 +187,7 @@ func (a *Authority) Verify(ctx context.Context, signed, audience string) (Token,
 		return Token{}, fmt.Errorf("%w: it was revoked", ErrUnauthorized)
 	case !t.Expires.IsZero() && time.Now().After(t.Expires.Add(leeway)):
 		return Token{}, fmt.Errorf("%w: it has expired", ErrUnauthorized)
-	case len(claims.Audience) != 1 || claims.Audience[0] != t.Audience || claims.Subject != t.Client:
+	case len(c.Audience) != 1 || c.Audience[0] != t.Audience || c.Subject != t.Client:
 		return Token{}, fmt.Errorf("%w: it contradicts what was issued", ErrUnauthorized)
 	case t.Audience != audience:
 		return Token{}, ErrAudience
@@ -186,28 +196,28 @@ func (a *Authority) Verify(ctx context.Context, signed, audience string) (Token,
 }
 
 // claims returns what signed says, if the signature is ours.
-func (a *Authority) claims(signed string) (jwt.RegisteredClaims, error) {
+func (a *Authority) claims(signed string) (claims, error) {
 	// Decoders of base64 skip line ends: one token would have many texts.
 	if signed == "" || len(signed) > maxSigned || strings.ContainsAny(signed, "\r\n") {
-		return jwt.RegisteredClaims{}, fmt.Errorf("%w: it is not one of this agent", ErrUnauthorized)
+		return claims{}, fmt.Errorf("%w: it is not one of this agent", ErrUnauthorized)
 	}
-	if claims, ok := a.genuine.get(signed); ok {
-		return claims, nil
+	if c, ok := a.genuine.get(signed); ok {
+		return c, nil
 	}
-	var claims jwt.RegisteredClaims
+	var c claims
 	// The library's errors may repeat parts of the token.
-	if _, err := a.parser.ParseWithClaims(signed, &claims, func(t *jwt.Token) (any, error) {
+	if _, err := a.parser.ParseWithClaims(signed, &c, func(t *jwt.Token) (any, error) {
 		// Ours name the algorithm and the type. Anything else asks to be verified in another way, with a key
 		// that it brings or points at, or wants to be understood (crit).
 		if len(t.Header) != 2 || t.Header["typ"] != "JWT" {
 			return nil, ErrUnauthorized
 		}
 		return a.Key.Public(), nil
-	}); err != nil || claims.ID == "" {
-		return jwt.RegisteredClaims{}, fmt.Errorf("%w: it is not one of this agent", ErrUnauthorized)
+	}); err != nil || c.ID == "" {
+		return claims{}, fmt.Errorf("%w: it is not one of this agent", ErrUnauthorized)
 	}
-	a.genuine.put(signed, claims)
-	return claims, nil
+	a.genuine.put(signed, c)
+	return c, nil
 }
 
 // Revoke ends a token: durably, and from the next Verify on. Revoking it again changes nothing.
@@ -218,7 +228,7 @@ func (a *Authority) Revoke(ctx context.Context, id string) error {
 			return err
 		}
 		t.Revoked = second(time.Now())
-		if err := a.write(ctx, t, version); !errors.Is(err, entityevent.ErrConflict) {
+		if err := a.commit(ctx, document(Kind, id, version, t)); !errors.Is(err, entityevent.ErrConflict) {
 			return err
 		}
 	}
@@ -251,18 +261,6 @@ func (a *Authority) read(ctx context.Context, id string) (t Token, version int64
 		return Token{}, 0, fmt.Errorf("token %s: %w", id, err)
 	}
 	return t, doc.Version, nil
-}
-
-func (a *Authority) write(ctx context.Context, t Token, version int64) error {
-	body, err := json.Marshal(t)
-	if err == nil {
-		doc := entityevent.Doc{Kind: Kind, ID: t.ID, Version: version, Body: body}
-		_, err = a.Store.Apply(ctx, entityevent.Commit{Docs: []entityevent.Doc{doc}})
-	}
-	if err != nil {
-		return fmt.Errorf("token %s: %w", t.ID, err)
-	}
-	return nil
 }
 
 func second(t time.Time) time.Time {

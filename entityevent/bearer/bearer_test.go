@@ -23,24 +23,26 @@ import (
 // docs is a store of documents in memory.
 type docs struct {
 	mu   sync.Mutex
-	all  map[string]entityevent.Doc
+	all  map[[2]string]entityevent.Doc // by kind and id
 	gets int
 	err  error
 }
 
-func (d *docs) Get(_ context.Context, _, id string) (entityevent.Doc, error) {
+func (d *docs) Get(_ context.Context, kind, id string) (entityevent.Doc, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.gets++
-	return d.all[id], d.err
+	return d.all[[2]string{kind, id}], d.err
 }
 
-func (d *docs) List(context.Context, string) ([]entityevent.Doc, error) {
+func (d *docs) List(_ context.Context, kind string) ([]entityevent.Doc, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var list []entityevent.Doc
 	for _, doc := range d.all {
-		list = append(list, doc)
+		if doc.Kind == kind {
+			list = append(list, doc)
+		}
 	}
 	slices.SortFunc(list, func(a, b entityevent.Doc) int { return cmp.Compare(a.ID, b.ID) })
 	return list, d.err
@@ -50,11 +52,13 @@ func (d *docs) Apply(_ context.Context, c entityevent.Commit) ([]entityevent.Out
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, doc := range c.Docs {
-		if d.all[doc.ID].Version != doc.Version {
+		if d.all[[2]string{doc.Kind, doc.ID}].Version != doc.Version {
 			return nil, entityevent.ErrConflict
 		}
+	}
+	for _, doc := range c.Docs {
 		doc.Version++
-		d.all[doc.ID] = doc
+		d.all[[2]string{doc.Kind, doc.ID}] = doc
 	}
 	return nil, d.err
 }
@@ -65,7 +69,7 @@ func newAuthority(t *testing.T) (*bearer.Authority, *docs) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &docs{all: map[string]entityevent.Doc{}}
+	d := &docs{all: map[[2]string]entityevent.Doc{}}
 	return &bearer.Authority{Key: key, Store: d}, d
 }
 

@@ -206,7 +206,7 @@ func TestRevokedAtOnce(t *testing.T) {
 // Nothing but the text that was issued is accepted, whatever it is signed with.
 func FuzzVerify(f *testing.F) {
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
-	a := &bearer.Authority{Key: key, Store: &docs{all: map[string]entityevent.Doc{}}}
+	a := &bearer.Authority{Key: key, Store: &docs{all: map[[2]string]entityevent.Doc{}}}
 	good, _, err := a.Issue(f.Context(), bearer.Token{ID: "one", Audience: bearer.API, Client: "c", Created: time.Unix(1_700_000_000, 0)})
 	if err != nil {
 		f.Fatal(err)
@@ -232,7 +232,7 @@ func FuzzVerify(f *testing.F) {
 // issued.
 func FuzzClaims(f *testing.F) {
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
-	a := &bearer.Authority{Key: key, Store: &docs{all: map[string]entityevent.Doc{}}}
+	a := &bearer.Authority{Key: key, Store: &docs{all: map[[2]string]entityevent.Doc{}}}
 	if _, _, err := a.Issue(f.Context(), bearer.Token{ID: "one", Audience: bearer.API, Client: "c"}); err != nil {
 		f.Fatal(err)
 	}

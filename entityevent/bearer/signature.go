@@ -4,8 +4,6 @@ import (
 	"container/list"
 	"crypto/sha256"
 	"sync"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 // remembered is how many signatures are kept: more than the clients of one agent.
@@ -21,22 +19,22 @@ type signatures struct {
 
 type signature struct {
 	hash   [sha256.Size]byte
-	claims jwt.RegisteredClaims
+	claims claims
 }
 
-func (s *signatures) get(signed string) (jwt.RegisteredClaims, bool) {
+func (s *signatures) get(signed string) (claims, bool) {
 	hash := sha256.Sum256([]byte(signed))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at, ok := s.byHash[hash]
 	if !ok {
-		return jwt.RegisteredClaims{}, false
+		return claims{}, false
 	}
 	s.used.MoveToFront(at)
 	return at.Value.(signature).claims, true
 }
 
-func (s *signatures) put(signed string, claims jwt.RegisteredClaims) {
+func (s *signatures) put(signed string, claims claims) {
 	hash := sha256.Sum256([]byte(signed))
 	s.mu.Lock()
 	defer s.mu.Unlock()
