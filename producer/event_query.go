@@ -40,8 +40,8 @@ func (q *eventQuery) bind(e odata.Expr) error {
 		}
 		return nil
 	case odata.Comparison:
-		if e.Field == sequenceField {
-			return q.bound(e)
+		if field, value, ok := sides(e); ok && field == sequenceField {
+			return q.bound(e.Op, value)
 		}
 	}
 	resources, err := resourcesOf(e)
@@ -57,11 +57,11 @@ func (q *eventQuery) bind(e odata.Expr) error {
 }
 
 // bound narrows the query by a comparison of the sequence.
-func (q *eventQuery) bound(e odata.Comparison) error {
-	if e.Value.Kind != odata.Int {
+func (q *eventQuery) bound(op odata.Op, value odata.Literal) error {
+	if value.Kind != odata.Int {
 		return badRequest("$filter", sequenceField+" is compared with a whole number")
 	}
-	n, err := strconv.ParseInt(e.Value.Text, 10, 64)
+	n, err := strconv.ParseInt(value.Text, 10, 64)
 	if err != nil {
 		return badRequest("$filter", sequenceField+" is compared with a whole number")
 	}
@@ -73,7 +73,7 @@ func (q *eventQuery) bound(e odata.Comparison) error {
 			q.before = n
 		}
 	}
-	switch e.Op {
+	switch op {
 	case odata.Gt:
 		above(n)
 		q.follows = true
@@ -94,7 +94,7 @@ func (q *eventQuery) bound(e odata.Comparison) error {
 		above(n - 1)
 		below(n + 1)
 	default:
-		return notOffered("$filter", fmt.Sprintf("Filtering EntityEvent by %s is not offered", e))
+		return notOffered("$filter", fmt.Sprintf("Filtering EntityEvent by %s %s is not offered", sequenceField, op))
 	}
 	return nil
 }
@@ -115,12 +115,13 @@ func resourcesOf(e odata.Expr) ([]string, error) {
 		}
 		return all, nil
 	case odata.Comparison:
-		field = e.Field
-		if e.Op == odata.Eq {
-			values = []odata.Literal{e.Value}
+		var value odata.Literal
+		var ok bool
+		if field, value, ok = sides(e); ok && e.Op == odata.Eq {
+			values = []odata.Literal{value}
 		}
 	case odata.Membership:
-		field, values = e.Field, e.Values
+		field, values = e.Left.String(), e.Values
 	}
 	if field != "" && !slices.Contains(eventFields, field) {
 		return nil, badRequest("$filter", fmt.Sprintf("EntityEvent has no field %s", field))

@@ -22,7 +22,14 @@ func (x *exchange) events() error {
 		return err
 	}
 	p, o := x.path, x.options
-	for _, field := range o.Select {
+	if o.Expand != nil {
+		return notOffered("$expand", "EntityEvent has nothing to expand")
+	}
+	selected, err := x.selects()
+	if err != nil {
+		return err
+	}
+	for _, field := range selected {
 		if !slices.Contains(eventFields, field) {
 			return badRequest("$select", "EntityEvent has no field "+field)
 		}
@@ -37,7 +44,11 @@ func (x *exchange) events() error {
 		return x.event(*p.Key)
 	}
 	var q eventQuery
-	if err := q.bind(o.Filter); err != nil {
+	filter, err := x.filter()
+	if err != nil {
+		return err
+	}
+	if err := q.bind(filter); err != nil {
 		return err
 	}
 	if o.LastEvent != nil {
@@ -208,7 +219,7 @@ func (x *exchange) event(key string) error {
 		return absent
 	}
 	var q eventQuery
-	if err := q.bound(odata.Comparison{Op: odata.Eq, Value: odata.Literal{Kind: odata.Int, Text: strconv.FormatInt(n, 10)}}); err != nil {
+	if err := q.bound(odata.Eq, odata.Literal{Kind: odata.Int, Text: strconv.FormatInt(n, 10)}); err != nil {
 		return err
 	}
 	if q.empties() {
@@ -238,7 +249,7 @@ type eventWriter struct {
 }
 
 func (x *exchange) eventWriter() eventWriter {
-	return eventWriter{x, x.options.Select, map[string]bool{}}
+	return eventWriter{x, x.selected(), map[string]bool{}}
 }
 
 func (e eventWriter) picks(field string) bool {

@@ -81,8 +81,12 @@ func (x *exchange) next(w window, n int, key string) string {
 
 // ordered reads $orderby, which may name the key field only, and says whether it is descending.
 func (x *exchange) ordered(key string) (descending bool, err error) {
-	for i, o := range x.options.OrderBy {
-		if i > 0 || o.Field != key {
+	orders, err := x.orderBy()
+	if err != nil {
+		return false, err
+	}
+	for i, o := range orders {
+		if i > 0 || o.Field.Path != key {
 			return false, notOffered("$orderby", "The only order offered is by "+key)
 		}
 		descending = o.Desc
@@ -94,8 +98,8 @@ func (x *exchange) ordered(key string) (descending bool, err error) {
 func (x *exchange) context(s *stream, suffix string) {
 	s.text(`{"@odata.context":`)
 	context := x.Root + "/$metadata#" + x.path.Resource
-	if len(x.options.Select) > 0 {
-		context += "(" + strings.Join(x.options.Select, ",") + ")"
+	if selected := x.selected(); len(selected) > 0 {
+		context += "(" + strings.Join(selected, ",") + ")"
 	}
 	s.quoted(context + suffix)
 }

@@ -30,11 +30,11 @@ func (q *recordQuery) bind(e odata.Expr) error {
 		}
 		return nil
 	case odata.Comparison:
-		if e.Field == q.key && e.Op == odata.Gt && q.ordered {
-			if e.Value.Kind != odata.String {
+		if field, value, ok := sides(e); ok && field == q.key && e.Op == odata.Gt && q.ordered {
+			if value.Kind != odata.String {
 				return badRequest("$filter", q.key+" is compared with a string")
 			}
-			q.after = max(q.after, e.Value.Text)
+			q.after = max(q.after, value.Text)
 			return nil
 		}
 	}
@@ -64,11 +64,11 @@ func (q *recordQuery) keysOf(e odata.Expr) ([]string, error) {
 		}
 		return all, nil
 	case odata.Comparison:
-		if e.Field == q.key && e.Op == odata.Eq {
-			values = []odata.Literal{e.Value}
+		if field, value, ok := sides(e); ok && field == q.key && e.Op == odata.Eq {
+			values = []odata.Literal{value}
 		}
 	case odata.Membership:
-		if e.Field == q.key {
+		if e.Left.String() == q.key {
 			values = e.Values
 		}
 	}

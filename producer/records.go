@@ -42,7 +42,14 @@ func (x *exchange) records() error {
 	if o.LastEvent != nil {
 		return badRequest("last_event", "last_event is for EntityEvent")
 	}
-	for _, field := range o.Select {
+	if o.Expand != nil {
+		return notOffered("$expand", "$expand is not offered")
+	}
+	selected, err := x.selects()
+	if err != nil {
+		return err
+	}
+	for _, field := range selected {
 		if !x.Schema.Allows(p.Resource, field) {
 			return badRequest("$select", p.Resource+" has no field "+field)
 		}
@@ -54,7 +61,11 @@ func (x *exchange) records() error {
 		return x.record(*p.Key, edmType)
 	}
 	q := recordQuery{resource: p.Resource, key: key, ordered: quoted(edmType)}
-	if err := q.bind(o.Filter); err != nil {
+	filter, err := x.filter()
+	if err != nil {
+		return err
+	}
+	if err := q.bind(filter); err != nil {
 		return err
 	}
 	if len(p.Rest) == 1 {
@@ -145,10 +156,11 @@ func (x *exchange) collection(q recordQuery, w window) error {
 
 // appendBody appends a record: its stored text, or the members of $select.
 func (x *exchange) appendBody(dst []byte, body json.RawMessage) []byte {
-	if x.options.Select == nil {
+	selected := x.selected()
+	if selected == nil {
 		return append(dst, body...)
 	}
-	return append(appendMembers(append(dst, '{'), body, x.options.Select), '}')
+	return append(appendMembers(append(dst, '{'), body, selected), '}')
 }
 
 // appendMembers appends the members of a record that are picked; nil: all.
@@ -218,7 +230,7 @@ func (x *exchange) writeRecord(status int, record entityevent.Record, edmType st
 	s.quoted(etag(record.Hash))
 	before := len(s.buf)
 	s.text(",")
-	if s.buf = appendMembers(s.buf, record.Body, x.options.Select); len(s.buf) == before+1 {
+	if s.buf = appendMembers(s.buf, record.Body, x.selected()); len(s.buf) == before+1 {
 		s.buf = s.buf[:before]
 	}
 	s.text("}")

@@ -12,13 +12,20 @@ import (
 )
 
 func TestParseFilter(t *testing.T) {
+	field := func(name string, k odata.Kind) odata.Field { return odata.Field{Path: name, Of: odata.Type{Kind: k}} }
+	value := func(k odata.Kind, text string) odata.Expr {
+		kind := k
+		if k == odata.Null {
+			kind = odata.Untyped
+		}
+		return odata.Comparison{Left: field("F", kind), Op: odata.Le, Right: odata.Literal{Kind: k, Text: text}}
+	}
 	gt := func(n string) odata.Expr {
-		return odata.Comparison{Field: "EntityEventSequence", Op: odata.Gt, Value: odata.Literal{Kind: odata.Int, Text: n}}
+		return odata.Comparison{Left: field("EntityEventSequence", odata.Int), Op: odata.Gt, Right: odata.Literal{Kind: odata.Int, Text: n}}
 	}
 	str := func(s string) odata.Literal { return odata.Literal{Kind: odata.String, Text: s} }
-	eq := func(f, v string) odata.Expr { return odata.Comparison{Field: f, Op: odata.Eq, Value: str(v)} }
-	value := func(k odata.Kind, text string) odata.Expr {
-		return odata.Comparison{Field: "F", Op: odata.Le, Value: odata.Literal{Kind: k, Text: text}}
+	eq := func(f, v string) odata.Expr {
+		return odata.Comparison{Left: field(f, odata.String), Op: odata.Eq, Right: str(v)}
 	}
 	for text, want := range map[string]odata.Expr{
 		"EntityEventSequence gt 100":                  gt("100"),
@@ -29,9 +36,9 @@ func TestParseFilter(t *testing.T) {
 		"K eq ''":                                     eq("K", ""),
 		"K eq 'a) or (b'":                             eq("K", "a) or (b"),
 		"K eq 'ü/%#'":                                 eq("K", "ü/%#"),
-		"K in ('a','b')":                              odata.Membership{Field: "K", Values: []odata.Literal{str("a"), str("b")}},
-		"K IN( 'a' , 'b' )":                           odata.Membership{Field: "K", Values: []odata.Literal{str("a"), str("b")}},
-		"in in (1)":                                   odata.Membership{Field: "in", Values: []odata.Literal{{Kind: odata.Int, Text: "1"}}},
+		"K in ('a','b')":                              odata.Membership{Left: field("K", odata.String), Values: []odata.Literal{str("a"), str("b")}},
+		"K IN( 'a' , 'b' )":                           odata.Membership{Left: field("K", odata.String), Values: []odata.Literal{str("a"), str("b")}},
+		"in in (1)":                                   odata.Membership{Left: field("in", odata.Int), Values: []odata.Literal{{Kind: odata.Int, Text: "1"}}},
 		"A eq '1' or B eq '2' AND C eq '3'":           odata.Disjunction{eq("A", "1"), odata.Conjunction{eq("B", "2"), eq("C", "3")}},
 		"(A eq '1' OR B eq '2') and C eq '3'":         odata.Conjunction{odata.Disjunction{eq("A", "1"), eq("B", "2")}, eq("C", "3")},
 		"not (A eq '1')":                              odata.Negation{Term: eq("A", "1")},
@@ -42,13 +49,13 @@ func TestParseFilter(t *testing.T) {
 		"F le 1e3":                                    value(odata.Decimal, "1e3"),
 		"F le 2026-02-28":                             value(odata.Date, "2026-02-28"),
 		"F le 2026-02-28T10:00:00.123456Z":            value(odata.DateTimeOffset, "2026-02-28T10:00:00.123456Z"),
-		"F le 2026-02-28T10:00+02:00":                 value(odata.DateTimeOffset, "2026-02-28T10:00+02:00"),
+		"F le 2026-02-28T10:00+02:00":                 value(odata.DateTimeOffset, "2026-02-28T10:00:00+02:00"),
 		"F le 4b1e3d6d-5b61-4f6d-a38f-9e3b1cb71ffa":   value(odata.Guid, "4b1e3d6d-5b61-4f6d-a38f-9e3b1cb71ffa"),
 		"F le ab1e3d6d-5b61-4f6d-a38f-9e3b1cb71ffa":   value(odata.Guid, "ab1e3d6d-5b61-4f6d-a38f-9e3b1cb71ffa"),
 		"Media/Order eq 'x'":                          eq("Media/Order", "x"),
 		strings.Repeat("(", 90) + "K eq 'a'" + strings.Repeat(")", 90): eq("K", "a"),
 	} {
-		got, err := odata.ParseFilter(text)
+		got, err := odata.ParseFilter(text, nil)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -56,7 +63,7 @@ func TestParseFilter(t *testing.T) {
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%s: %s", text, d)
 		}
-		again, err := odata.ParseFilter(got.String())
+		again, err := odata.ParseFilter(got.String(), nil)
 		if err != nil || !cmp.Equal(got, again) {
 			t.Errorf("%s: printed as %s and read back as %v, %v", text, got, again, err)
 		}
@@ -66,7 +73,7 @@ func TestParseFilter(t *testing.T) {
 func TestParseFilterRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                    "Unexpected end at position 0",
-		"K":                                   "Unexpected end at position 1",
+		"'K'":                                 "'K' is Edm.String, no condition at position 0",
 		"K gtt 1":                             `Unexpected "gtt" at position 2`,
 		"K eq":                                "Unexpected end at position 4",
 		"K eq 'a":                             "A string without an end at position 5",
@@ -78,32 +85,24 @@ func TestParseFilterRefuses(t *testing.T) {
 		"K in ('a',)":                         `Unexpected ")" at position 10`,
 		"K in ('a' 'b')":                      `Unexpected "'" at position 10`,
 		"K in (L)":                            `Want a literal, not "L" at position 6`,
-		"1 eq 2":                              "Comparing two literals at position 5",
-		"K gt 9223372036854775808":            "9223372036854775808 is outside of Edm.Int64 at position 5",
 		"K gt 2026-02-30":                     `Unexpected "2026-02-30" at position 5`,
 		"é eq 'ü' x":                          `Unexpected "x" at position 9`,
 		"K eq 'a'; drop":                      `Unexpected ";" at position 8`,
 		"\xff eq 1":                           "$filter is not UTF-8",
 		strings.Repeat("(", 200) + "K eq 'a'": "Nested deeper than 100 at position 100",
+		"length(K) eq 1":                      `There is no function "length" at position 0`,
+		"K eq duration'P1D'":                  "The literal of type duration is not offered at position 5",
+		"A eq B":                              "A and B are of unknown types and do not compare at position 5",
+		"A add 1 eq 2":                        "The operator add is not offered at position 2",
+		"Media/any(m:m/A eq 1)":               `"m/A" is not offered: any and all look at values, not at records at position 12`,
 	} {
 		checkRefusal(t, text, want, http.StatusBadRequest)
-	}
-	for text, want := range map[string]string{
-		"contains(K,'a')":              "The function contains is not offered at position 0",
-		"K eq 'a' and tolower(K) eq 1": "The function tolower is not offered at position 13",
-		"K has org.Enum'Active'":       "The operator has is not offered at position 2",
-		"K eq org.Enum'Active'":        "The literal of type org.Enum is not offered at position 5",
-		"A eq B":                       "Comparing two fields is not offered at position 5",
-		"A add 1 eq 2":                 "The operator add is not offered at position 2",
-		"Media/any(m:m/A eq 1)":        "The function Media/any is not offered at position 0",
-	} {
-		checkRefusal(t, text, want, http.StatusNotImplemented)
 	}
 }
 
 func checkRefusal(t *testing.T, text, want string, status int) {
 	t.Helper()
-	e, err := odata.ParseFilter(text)
+	e, err := odata.ParseFilter(text, nil)
 	var refusal *odata.Error
 	if !errors.As(err, &refusal) {
 		t.Errorf("%s: read as %v, error %v", text, e, err)
@@ -117,7 +116,7 @@ func checkRefusal(t *testing.T, text, want string, status int) {
 func TestBuiltFiltersReadBack(t *testing.T) {
 	keys := []string{"O'Neil", "007", "a b", "x/y", "100%", "#1", "ключ", "A", "a", "", "','"}
 	for _, text := range []string{odata.In("K", keys, true), odata.AnyOf("K", keys, true)} {
-		e, err := odata.ParseFilter(text)
+		e, err := odata.ParseFilter(text, nil)
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
@@ -129,7 +128,7 @@ func TestBuiltFiltersReadBack(t *testing.T) {
 			}
 		case odata.Disjunction:
 			for _, term := range e {
-				got = append(got, term.(odata.Comparison).Value.Text)
+				got = append(got, term.(odata.Comparison).Right.(odata.Literal).Text)
 			}
 		}
 		if d := cmp.Diff(keys, got); d != "" {

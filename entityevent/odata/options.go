@@ -1,18 +1,19 @@
 package odata
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 )
 
-// Options are the query of a request.
+// Options are the query of a request. What names fields is kept as text, for it is read in the Scope of
+// the resource: by ParseFilter, ParseSelect, ParseOrderBy and ParseExpand.
 type Options struct {
-	Filter    Expr     // nil without one
-	Select    []string // nil: all
-	OrderBy   []Order
+	Filter    *string // nil without one, as the others
+	Select    *string
+	OrderBy   *string
+	Expand    *string
 	Top       *int64
 	Skip      int64
 	Count     bool
@@ -21,10 +22,16 @@ type Options struct {
 	LastEvent *int64 // last_event: the same as a filter EntityEventSequence gt N
 }
 
-// Order is one field of $orderby.
+// Order is one field of $orderby. Nulls come first, or, descending, last.
 type Order struct {
-	Field string
+	Field Field
 	Desc  bool
+}
+
+// Expand is one navigation of $expand with the options in its parentheses.
+type Expand struct {
+	Name    string
+	Options Options
 }
 
 // ParseOptions reads the query of a URL. Names with $ are read in any case, a + is a space, and other
@@ -48,28 +55,35 @@ func ParseOptions(rawQuery string) (Options, error) {
 		if err != nil {
 			return Options{}, refuse(http.StatusBadRequest, name, name+" is not percent-encoded")
 		}
-		if seen[name] {
-			return Options{}, refuse(http.StatusBadRequest, name, name+" stands twice")
-		}
-		seen[name] = true
-		if name != "$skiptoken" { // a token may end in a space, as keys may
-			value = strings.TrimSpace(value)
-		}
-		if err := o.set(name, value); err != nil {
+		if err := o.add(seen, name, value); err != nil {
 			return Options{}, err
 		}
 	}
 	return o, nil
 }
 
+// add sets an option that was not seen before.
+func (o *Options) add(seen map[string]bool, name, value string) error {
+	if seen[name] {
+		return refuse(http.StatusBadRequest, name, name+" stands twice")
+	}
+	seen[name] = true
+	if name != "$skiptoken" { // a token may end in a space, as keys may
+		value = strings.TrimSpace(value)
+	}
+	return o.set(name, value)
+}
+
 func (o *Options) set(name, value string) (err error) {
 	switch name {
 	case "$filter":
-		o.Filter, err = ParseFilter(value)
+		o.Filter, err = filled(name, value)
 	case "$select":
-		o.Select, err = parseSelect(value)
+		o.Select, err = filled(name, value)
 	case "$orderby":
-		o.OrderBy, err = parseOrderBy(value)
+		o.OrderBy, err = filled(name, value)
+	case "$expand":
+		o.Expand, err = filled(name, value)
 	case "$top":
 		o.Top, err = natural(name, value)
 	case "$skip":
@@ -94,7 +108,7 @@ func (o *Options) set(name, value string) (err error) {
 		o.Format = value
 	case "$skiptoken":
 		o.SkipToken = &value
-	case "$expand", "$search", "$apply", "$compute", "$levels", "$index", "$schemaversion", "$deltatoken", "$id":
+	case "$search", "$apply", "$compute", "$levels", "$index", "$schemaversion", "$deltatoken", "$id":
 		err = refuse(http.StatusNotImplemented, name, "The option "+name+" is not offered")
 	default:
 		err = refuse(http.StatusBadRequest, name, "There is no option "+strconv.Quote(name))
@@ -110,39 +124,9 @@ func natural(name, value string) (*int64, error) {
 	return &n, nil
 }
 
-func parseSelect(value string) ([]string, error) {
-	var fields []string
-	for field := range strings.SplitSeq(value, ",") {
-		field = strings.TrimSpace(field)
-		if field == "*" {
-			return nil, nil
-		}
-		if !fieldName.MatchString(field) {
-			return nil, refuse(http.StatusBadRequest, "$select", fmt.Sprintf("$select names no field with %q", field))
-		}
-		fields = append(fields, field)
+func filled(name, value string) (*string, error) {
+	if value == "" {
+		return nil, refuse(http.StatusBadRequest, name, name+" is empty")
 	}
-	return fields, nil
-}
-
-func parseOrderBy(value string) ([]Order, error) {
-	var orders []Order
-	for item := range strings.SplitSeq(value, ",") {
-		words := strings.Fields(item)
-		if len(words) == 0 || len(words) > 2 || !fieldName.MatchString(words[0]) {
-			return nil, refuse(http.StatusBadRequest, "$orderby", fmt.Sprintf("$orderby does not read %q", strings.TrimSpace(item)))
-		}
-		order := Order{Field: words[0]}
-		if len(words) == 2 {
-			switch strings.ToLower(words[1]) {
-			case "asc":
-			case "desc":
-				order.Desc = true
-			default:
-				return nil, refuse(http.StatusBadRequest, "$orderby", fmt.Sprintf("$orderby is asc or desc, not %q", words[1]))
-			}
-		}
-		orders = append(orders, order)
-	}
-	return orders, nil
+	return &value, nil
 }

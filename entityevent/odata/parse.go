@@ -6,45 +6,59 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
-// maxNesting bounds the parentheses of a filter.
+// maxNesting bounds the parentheses, functions and negations of a filter within each other.
 const maxNesting = 100
 
-// ParseFilter reads a $filter: eq ne gt ge lt le, in, and, or, not and parentheses over fields and
-// literals, operators in any case. Its error is an *Error with the position in characters from 0: 400
-// for what is no OData, 501 for what is OData and not offered, as functions.
-func ParseFilter(text string) (Expr, error) {
+// ParseFilter reads a $filter and resolves its names in the scope: eq ne gt ge lt le, in, has, and, or,
+// not and parentheses, contains startswith endswith tolower toupper now, any and all over fields and
+// literals, operators in any case. What is constant is worked out. Its error is an *Error with status 400
+// that names what it is about and its position in characters from 0.
+func ParseFilter(text string, scope Scope) (Expr, error) {
 	if !utf8.ValidString(text) {
 		return nil, refuse(http.StatusBadRequest, "$filter", "$filter is not UTF-8")
 	}
-	p := &parser{text: text}
+	p := &parser{option: "$filter", text: text, scope: scope}
 	e, err := p.or()
+	if err == nil {
+		err = p.condition(&e)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if p.space(); p.pos < len(p.text) {
 		return nil, p.unexpected()
 	}
-	return e, nil
+	return e.Expr, nil
 }
 
 type parser struct {
-	text  string
-	pos   int
-	depth int
+	option   string // named in errors
+	text     string
+	scope    Scope
+	pos      int
+	depth    int
+	variable Variable // of the Lambda that is being read
 }
 
-func (p *parser) errorf(status, at int, format string, args ...any) error {
+// node is an expression and where it begins.
+type node struct {
+	Expr
+	at int
+}
+
+func (p *parser) errorf(at int, format string, args ...any) error {
 	position := utf8.RuneCountInString(p.text[:at])
-	return refuse(status, "$filter", fmt.Sprintf(format, args...)+" at position "+strconv.Itoa(position))
+	return refuse(http.StatusBadRequest, p.option, fmt.Sprintf(format, args...)+" at position "+strconv.Itoa(position))
 }
 
+// unexpected refuses what stands at the position.
 func (p *parser) unexpected() error {
+	p.space()
 	if p.pos >= len(p.text) {
-		return p.errorf(http.StatusBadRequest, p.pos, "Unexpected end")
+		return p.errorf(p.pos, "Unexpected end")
 	}
 	word := p.peek()
 	if word == "" {
@@ -52,10 +66,10 @@ func (p *parser) unexpected() error {
 		word = string(r)
 	}
 	switch strings.ToLower(word) {
-	case "add", "sub", "mul", "div", "divby", "mod", "has":
-		return p.errorf(http.StatusNotImplemented, p.pos, "The operator %s is not offered", word)
+	case "add", "sub", "mul", "div", "divby", "mod":
+		return p.errorf(p.pos, "The operator %s is not offered", word)
 	}
-	return p.errorf(http.StatusBadRequest, p.pos, "Unexpected %q", word)
+	return p.errorf(p.pos, "Unexpected %q", brief(word))
 }
 
 func (p *parser) space() {
@@ -68,7 +82,7 @@ func (p *parser) space() {
 func (p *parser) peek() string {
 	p.space()
 	end := p.pos
-	for end < len(p.text) && !strings.ContainsRune(" \t(),'", rune(p.text[end])) {
+	for end < len(p.text) && strings.IndexByte(" \t(),'", p.text[end]) < 0 {
 		end++
 	}
 	return p.text[p.pos:end]
@@ -83,127 +97,265 @@ func (p *parser) keyword(word string) bool {
 	return false
 }
 
+// follows says whether c is the next character, without a space before it.
+func (p *parser) follows(c byte) bool { return p.pos < len(p.text) && p.text[p.pos] == c }
+
 func (p *parser) symbol(c byte) bool {
 	p.space()
-	if p.pos < len(p.text) && p.text[p.pos] == c {
+	if p.follows(c) {
 		p.pos++
 		return true
 	}
 	return false
 }
 
-func (p *parser) or() (Expr, error) {
+// nest enters parentheses or their like; its second result leaves them.
+func (p *parser) nest() (error, func()) { //nolint:revive,staticcheck // the function is for defer
+	if p.depth++; p.depth > maxNesting {
+		return p.errorf(p.pos, "Nested deeper than %d", maxNesting), func() {}
+	}
+	return nil, func() { p.depth-- }
+}
+
+func (p *parser) or() (node, error) {
 	first, err := p.and()
 	if err != nil {
-		return nil, err
+		return node{}, err
 	}
-	terms := Disjunction{first}
+	terms := Disjunction{first.Expr}
 	for p.keyword("or") {
-		next, err := p.and()
-		if err != nil {
-			return nil, err
+		if len(terms) == 1 {
+			if err := p.condition(&first); err != nil {
+				return node{}, err
+			}
+			terms[0] = first.Expr
 		}
-		terms = append(terms, next)
+		next, err := p.and()
+		if err == nil {
+			err = p.condition(&next)
+		}
+		if err != nil {
+			return node{}, err
+		}
+		terms = append(terms, next.Expr)
 	}
 	if len(terms) == 1 {
 		return first, nil
 	}
-	return terms, nil
+	return node{terms, first.at}, nil
 }
 
-func (p *parser) and() (Expr, error) {
+func (p *parser) and() (node, error) {
 	first, err := p.term()
 	if err != nil {
-		return nil, err
+		return node{}, err
 	}
-	terms := Conjunction{first}
+	terms := Conjunction{first.Expr}
 	for p.keyword("and") {
-		next, err := p.term()
-		if err != nil {
-			return nil, err
+		if len(terms) == 1 {
+			if err := p.condition(&first); err != nil {
+				return node{}, err
+			}
+			terms[0] = first.Expr
 		}
-		terms = append(terms, next)
+		next, err := p.term()
+		if err == nil {
+			err = p.condition(&next)
+		}
+		if err != nil {
+			return node{}, err
+		}
+		terms = append(terms, next.Expr)
 	}
 	if len(terms) == 1 {
 		return first, nil
 	}
-	return terms, nil
+	return node{terms, first.at}, nil
 }
 
-func (p *parser) term() (Expr, error) {
-	if p.depth++; p.depth > maxNesting {
-		return nil, p.errorf(http.StatusBadRequest, p.pos, "Nested deeper than %d", maxNesting)
-	}
-	defer func() { p.depth-- }()
-	if p.symbol('(') {
-		e, err := p.or()
-		if err == nil && !p.symbol(')') {
-			p.space()
-			err = p.unexpected()
-		}
-		return e, err
-	}
+func (p *parser) term() (node, error) {
+	p.space()
 	start := p.pos
 	if p.keyword("not") {
-		if p.pos < len(p.text) && strings.ContainsRune(" \t(", rune(p.text[p.pos])) {
+		if p.follows(' ') || p.follows('\t') || p.follows('(') {
+			err, leave := p.nest()
+			defer leave()
+			if err != nil {
+				return node{}, err
+			}
 			e, err := p.term()
-			return Negation{e}, err
+			if err == nil {
+				err = p.condition(&e)
+			}
+			return node{Negation{e.Expr}, start}, err
 		}
 		p.pos = start
 	}
-	return p.comparison()
+	return p.relation()
 }
 
-func (p *parser) comparison() (Expr, error) {
-	field, value, err := p.operand()
+// relation reads a comparison, or a value alone.
+func (p *parser) relation() (node, error) {
+	left, err := p.value()
 	if err != nil {
-		return nil, err
+		return node{}, err
 	}
-	p.space()
-	if field != "" && p.keyword("in") {
-		values, err := p.list()
-		return Membership{field, values}, err
-	}
-	var op Op
-	switch o := Op(strings.ToLower(p.peek())); o {
-	case Eq, Ne, Gt, Ge, Lt, Le:
-		op = o
-		p.pos += len(o)
-	default:
-		return nil, p.unexpected()
-	}
-	p.space()
+	word := p.peek()
 	at := p.pos
-	otherField, otherValue, err := p.operand()
-	switch {
-	case err != nil:
-		return nil, err
-	case field != "" && otherField == "":
-		return Comparison{field, op, otherValue}, nil
-	case field == "" && otherField != "":
-		return Comparison{otherField, op.swapped(), value}, nil
-	case field != "":
-		return nil, p.errorf(http.StatusNotImplemented, at, "Comparing two fields is not offered")
+	switch op := strings.ToLower(word); op {
+	case "in":
+		p.pos += len(word)
+		return p.membership(left)
+	case "has":
+		p.pos += len(word)
+		right, err := p.value()
+		if err != nil {
+			return node{}, err
+		}
+		return p.has(left, right)
+	case "eq", "ne", "gt", "ge", "lt", "le":
+		p.pos += len(word)
+		right, err := p.value()
+		if err != nil {
+			return node{}, err
+		}
+		return p.comparison(left, Op(op), right, at)
 	}
-	return nil, p.errorf(http.StatusBadRequest, at, "Comparing two literals")
+	return left, nil
 }
 
-func (p *parser) list() ([]Literal, error) {
+// value reads a literal, a field, a function, a lambda, or an expression in parentheses.
+func (p *parser) value() (node, error) {
+	p.space()
+	start := p.pos
+	if p.follows('(') {
+		err, leave := p.nest()
+		defer leave()
+		if err != nil {
+			return node{}, err
+		}
+		p.pos++
+		e, err := p.or()
+		if err == nil && !p.symbol(')') {
+			err = p.unexpected()
+		}
+		return node{e.Expr, start}, err
+	}
+	if p.follows('\'') {
+		text, err := p.quoted()
+		return node{Literal{String, text}, start}, err
+	}
+	word := p.peek()
+	if word == "" {
+		return node{}, p.unexpected()
+	}
+	p.pos += len(word)
+	switch {
+	case p.follows('('):
+		return p.call(word, start)
+	case p.follows('\''):
+		return p.member(word, start)
+	}
+	if value, ok := literal(word); ok {
+		return node{value, start}, nil
+	}
+	return p.name(word, start)
+}
+
+// quoted reads the string literal at the position.
+func (p *parser) quoted() (string, error) {
+	text, rest, ok := unquote(p.text[p.pos:])
+	if !ok {
+		return "", p.errorf(p.pos, "A string without an end")
+	}
+	p.pos = len(p.text) - len(rest)
+	return text, nil
+}
+
+var fieldName = regexp.MustCompile(`^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Nd}\p{Mn}\p{Mc}\p{Pc}\p{Cf}]*(/[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Nd}\p{Mn}\p{Mc}\p{Pc}\p{Cf}]*)*$`)
+
+// name resolves a variable or the path of a field, which was read before the position.
+func (p *parser) name(word string, at int) (node, error) {
+	if v := p.variable; v.Name != "" {
+		if word == v.Name {
+			return node{v, at}, nil
+		}
+		if strings.HasPrefix(word, v.Name+"/") {
+			return node{}, p.errorf(at, "%q is not offered: any and all look at values, not at records", brief(word))
+		}
+	}
+	if !fieldName.MatchString(word) || word == "INF" || word == "NaN" {
+		p.pos = at
+		return node{}, p.unexpected()
+	}
+	t, err := p.resolve(word, at)
+	return node{Field{word, t}, at}, err
+}
+
+// resolve returns the type of the field at the end of a path.
+func (p *parser) resolve(path string, at int) (Type, error) {
+	t := Type{Kind: Complex, Fields: p.scope}
+	for name := range strings.SplitSeq(path, "/") {
+		known := t.Kind == Complex && !t.Collection || t.Kind == Untyped
+		switch {
+		case known && t.Fields == nil:
+			t = Type{}
+		case known:
+			t, known = t.Fields.Field(name)
+		}
+		if !known {
+			return Type{}, p.errorf(at, "There is no field %q", brief(path))
+		}
+	}
+	return t, nil
+}
+
+// member reads the quoted part of Namespace.Type'Member'.
+func (p *parser) member(typeName string, at int) (node, error) {
+	text, err := p.quoted()
+	if err != nil {
+		return node{}, err
+	}
+	switch typeName {
+	case "duration", "binary", "geography", "geometry":
+		return node{}, p.errorf(at, "The literal of type %s is not offered", typeName)
+	}
+	if p.scope == nil {
+		if !typePath.MatchString(typeName) {
+			return node{}, p.errorf(at, "There is no enumeration %q", brief(typeName))
+		}
+		return node{Literal{String, text}, at}, nil
+	}
+	enum, ok := p.scope.Enum(typeName)
+	if !ok {
+		return node{}, p.errorf(at, "There is no enumeration %q", brief(typeName))
+	}
+	text, err = p.memberOf(text, enum, at)
+	return node{enumLiteral{Literal{Enumeration, text}, enum}, at}, err
+}
+
+var typePath = regexp.MustCompile(`^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Nd}\p{Mn}\p{Mc}\p{Pc}\p{Cf}]*(\.[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Nd}\p{Mn}\p{Mc}\p{Pc}\p{Cf}]*)*$`)
+
+// enumLiteral is a literal whose enumeration is named. Beside a field it becomes a Literal.
+type enumLiteral struct {
+	Literal
+	enum *Enum
+}
+
+func (l enumLiteral) Type() Type { return Type{Kind: Enumeration, Enum: l.enum} }
+
+// list reads ('a','b').
+func (p *parser) list() ([]node, error) {
 	if !p.symbol('(') {
 		return nil, p.unexpected()
 	}
-	var values []Literal
+	var values []node
 	for {
-		p.space()
-		at := p.pos
-		field, value, err := p.operand()
+		v, err := p.value()
 		if err != nil {
 			return nil, err
 		}
-		if field != "" {
-			return nil, p.errorf(http.StatusBadRequest, at, "Want a literal, not %q", field)
-		}
-		values = append(values, value)
+		values = append(values, v)
 		if p.symbol(')') {
 			return values, nil
 		}
@@ -213,95 +365,14 @@ func (p *parser) list() ([]Literal, error) {
 	}
 }
 
-// operand reads a field or, returning no field, a literal.
-func (p *parser) operand() (field string, value Literal, err error) {
-	p.space()
-	start := p.pos
-	if p.pos < len(p.text) && p.text[p.pos] == '\'' {
-		text, rest, ok := unquote(p.text[p.pos:])
-		if !ok {
-			return "", Literal{}, p.errorf(http.StatusBadRequest, start, "A string without an end")
-		}
-		p.pos = len(p.text) - len(rest)
-		return "", Literal{String, text}, nil
-	}
-	word := p.peek()
-	if word == "" {
-		return "", Literal{}, p.unexpected()
-	}
-	p.pos += len(word)
-	if p.pos < len(p.text) && (p.text[p.pos] == '(' || p.text[p.pos] == '\'') {
-		p.pos = start
-		what := "function " + word
-		if p.text[start+len(word)] == '\'' {
-			what = "literal of type " + word
-		}
-		return "", Literal{}, p.errorf(http.StatusNotImplemented, start, "The %s is not offered", what)
-	}
-	if value, ok := literal(word); ok {
-		return "", value, nil
-	}
-	if fieldName.MatchString(word) {
-		return word, Literal{}, nil
-	}
-	if intText.MatchString(word) {
-		return "", Literal{}, p.errorf(http.StatusBadRequest, start, "%s is outside of Edm.Int64", word)
-	}
-	p.pos = start
-	return "", Literal{}, p.unexpected()
-}
-
-var (
-	fieldName   = regexp.MustCompile(`^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Nd}\p{Mn}\p{Mc}\p{Pc}\p{Cf}]*(/[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Nd}\p{Mn}\p{Mc}\p{Pc}\p{Cf}]*)*$`)
-	intText     = regexp.MustCompile(`^[+-]?[0-9]+$`)
-	decimalText = regexp.MustCompile(`^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
-	guidText    = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
-)
-
-// literal reads a literal that is no string.
-func literal(word string) (Literal, bool) {
-	switch strings.ToLower(word) {
-	case "null":
-		return Literal{Null, "null"}, true
-	case "true", "false":
-		return Literal{Bool, strings.ToLower(word)}, true
-	}
-	switch c := word[0]; {
-	case guidText.MatchString(word):
-		return Literal{Guid, word}, true
-	case c != '-' && c != '+' && (c < '0' || c > '9'):
-		return Literal{}, false
-	case intText.MatchString(word):
-		_, err := strconv.ParseInt(word, 10, 64)
-		return Literal{Int, word}, err == nil
-	case decimalText.MatchString(word):
-		return Literal{Decimal, word}, true
-	}
-	if _, err := time.Parse(time.DateOnly, word); err == nil {
-		return Literal{Date, word}, true
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04Z07:00"} {
-		if _, err := time.Parse(layout, word); err == nil {
-			return Literal{DateTimeOffset, word}, true
+// brief keeps a message readable.
+func brief(text string) string {
+	const most = 60
+	n := 0
+	for i := range text {
+		if n++; n > most {
+			return text[:i] + "…"
 		}
 	}
-	return Literal{}, false
-}
-
-// unquote reads a string literal at the start of text and returns what it stands for, and the rest.
-func unquote(text string) (value, rest string, ok bool) {
-	var b strings.Builder
-	for i := 1; i < len(text); i++ {
-		if text[i] != '\'' {
-			b.WriteByte(text[i])
-			continue
-		}
-		if i+1 < len(text) && text[i+1] == '\'' {
-			b.WriteByte('\'')
-			i++
-			continue
-		}
-		return b.String(), text[i+1:], true
-	}
-	return "", "", false
+	return text
 }

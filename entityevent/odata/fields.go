@@ -1,0 +1,170 @@
+package odata
+
+import (
+	"strconv"
+	"strings"
+)
+
+// ParseSelect reads a $select of fields, nil being all of them: *. Its error is an *Error 400.
+func ParseSelect(text string, scope Scope) ([]string, error) {
+	var fields []string
+	all := false
+	err := items("$select", text, scope, func(p *parser, at int) error {
+		if p.keyword("*") {
+			all = true
+			return nil
+		}
+		f, err := p.field(at)
+		fields = append(fields, f.Path)
+		return err
+	})
+	if all || err != nil {
+		return nil, err
+	}
+	return fields, nil
+}
+
+// ParseOrderBy reads an $orderby: fields, each with asc or desc in any case. Its error is an *Error 400.
+func ParseOrderBy(text string, scope Scope) ([]Order, error) {
+	var orders []Order
+	err := items("$orderby", text, scope, func(p *parser, at int) error {
+		f, err := p.field(at)
+		if err != nil {
+			return err
+		}
+		if t := f.Of; t.Collection || !t.Kind.simple() && t.Kind != Untyped {
+			return p.errorf(at, "%s is %s, which has no order", brief(f.Path), t)
+		}
+		order := Order{Field: f}
+		if order.Desc = p.keyword("desc"); !order.Desc {
+			p.keyword("asc")
+		}
+		orders = append(orders, order)
+		return nil
+	})
+	return orders, err
+}
+
+// ParseExpand reads an $expand: names of navigations that are known, each with options in parentheses,
+// between semicolons. Its error is an *Error 400, or 501 for an option that is not offered.
+func ParseExpand(text string, known func(name string) bool) ([]Expand, error) {
+	var expands []Expand
+	err := items("$expand", text, nil, func(p *parser, at int) error {
+		f, err := p.field(at)
+		if err != nil {
+			return err
+		}
+		if !known(f.Path) {
+			return p.errorf(at, "There is nothing to expand called %q", brief(f.Path))
+		}
+		e := Expand{Name: f.Path}
+		if p.symbol('(') {
+			start := p.pos
+			end, ok := closing(p.text, p.pos)
+			if !ok {
+				return p.errorf(start-1, "A parenthesis without an end")
+			}
+			p.pos = end + 1
+			if e.Options, err = nested(text[start:end]); err != nil {
+				return e.Within(err)
+			}
+		}
+		expands = append(expands, e)
+		return nil
+	})
+	return expands, err
+}
+
+// Within says that an error of the options, or of what they say, is one of this $expand.
+func (e Expand) Within(err error) error {
+	refusal, ok := err.(*Error) //nolint:errorlint // made by this package
+	if !ok {
+		return err
+	}
+	inner := *refusal
+	inner.Message = "$expand of " + e.Name + ", " + strconv.Quote(refusal.Target) + ": " + refusal.Message
+	inner.Target = "$expand"
+	return &inner
+}
+
+// nested reads options between semicolons, which are not percent-encoded again.
+func nested(text string) (Options, error) {
+	var o Options
+	seen := map[string]bool{}
+	for start := 0; start < len(text); {
+		end := start
+		for end < len(text) && text[end] != ';' {
+			switch text[end] {
+			case '\'':
+				_, rest, ok := unquote(text[end:])
+				if !ok {
+					rest = ""
+				}
+				end = len(text) - len(rest)
+			case '(':
+				inner, ok := closing(text, end+1)
+				if !ok {
+					inner = len(text) - 1
+				}
+				end = inner + 1
+			default:
+				end++
+			}
+		}
+		name, value, _ := strings.Cut(text[start:end], "=")
+		if err := o.add(seen, strings.ToLower(strings.TrimSpace(name)), value); err != nil {
+			return Options{}, err
+		}
+		start = end + 1
+	}
+	return o, nil
+}
+
+// closing returns the place of the parenthesis that closes one before i.
+func closing(text string, i int) (int, bool) {
+	for depth := 0; i < len(text); i++ {
+		switch text[i] {
+		case '\'':
+			_, rest, ok := unquote(text[i:])
+			if !ok {
+				return 0, false
+			}
+			i = len(text) - len(rest) - 1
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth < 0 {
+				return i, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// items reads a list between commas.
+func items(option, text string, scope Scope, item func(p *parser, at int) error) error {
+	p := &parser{option: option, text: text, scope: scope}
+	for {
+		p.space()
+		if err := item(p, p.pos); err != nil {
+			return err
+		}
+		if p.space(); p.pos == len(p.text) {
+			return nil
+		}
+		if !p.symbol(',') {
+			return p.unexpected()
+		}
+	}
+}
+
+// field reads the path of a field.
+func (p *parser) field(at int) (Field, error) {
+	word := p.peek()
+	if !fieldName.MatchString(word) {
+		return Field{}, p.unexpected()
+	}
+	p.pos += len(word)
+	t, err := p.resolve(word, at)
+	return Field{word, t}, err
+}
