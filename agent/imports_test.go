@@ -64,7 +64,7 @@ var leaves = map[string]bool{"entityevent": true, "entityevent/odata": true, "en
 
 func mayImport(from, to string, test bool) bool {
 	store := to == "entityevent/sqlite" || to == "entityevent/postgres"
-	suite := to == "entityevent/storetest"
+	suite := to == "entityevent/storetest" || to == "entityevent/odata/odatatest"
 	switch top, _, _ := strings.Cut(from, "/"); {
 	case top == "agent":
 		return !suite
@@ -72,6 +72,8 @@ func mayImport(from, to string, test bool) bool {
 		return true
 	case top == "producer", top == "consumer", top == "config":
 		return leaves[to] || strings.HasPrefix(to, top+"/")
+	case from == "entityevent/storetest" && to == "entityevent/odata/odatatest": // it makes random filters
+		return true
 	case from == "entityevent/sqlite", from == "entityevent/postgres", from == "entityevent/storetest":
 		return leaves[to]
 	case top == "entityevent": // the domain and its leaves: the domain may use odata, the leaves the domain

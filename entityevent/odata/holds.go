@@ -1,6 +1,7 @@
 package odata
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"unsafe"
@@ -118,7 +119,7 @@ func (ev evaluation) raw(f Field) []byte {
 		name, rest, nested = strings.Cut(rest, "/")
 		raw = memberOf(raw, name)
 	}
-	return raw
+	return bytes.TrimSpace(raw)
 }
 
 func (ev evaluation) call(c Call) value {
@@ -188,4 +189,5 @@ func (ev evaluation) lambda(e Lambda) bool {
 	return e.All
 }
 
+// view returns b as a string without a copy: for what is over before b changes.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -8,15 +8,14 @@ import (
 
 // kindOf returns the first byte of a JSON text, 0 if there is none.
 func kindOf(raw []byte) byte {
-	if raw = bytes.TrimLeft(raw, " \t\r\n"); len(raw) > 0 {
-		return raw[0]
+	if len(raw) == 0 {
+		return 0
 	}
-	return 0
+	return raw[0]
 }
 
-// text returns what a JSON string stands for.
+// text returns what a JSON string stands for. It may share the bytes of raw.
 func text(raw []byte) string {
-	raw = bytes.TrimSpace(raw)
 	if len(raw) >= 2 && bytes.IndexByte(raw, '\\') < 0 {
 		return view(raw[1 : len(raw)-1])
 	}
