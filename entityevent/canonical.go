@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/resosync/resosync/entityevent/odata"
 )
 
 // Hash is the first 128 bits of the SHA-256 of a record's canonical content. The zero hash stands for
@@ -225,9 +227,9 @@ func timestamp(text []byte) time.Time {
 	if len(text) < 2 || text[0] != '"' {
 		return time.Time{}
 	}
-	t, err := time.Parse(time.RFC3339Nano, string(unquote(text)))
-	if err != nil {
+	micros, ok := odata.ParseInstant(string(unquote(text)))
+	if !ok {
 		return time.Time{}
 	}
-	return t.UTC().Truncate(time.Microsecond)
+	return time.UnixMicro(micros).UTC()
 }

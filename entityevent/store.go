@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"strconv"
 	"time"
+
+	"github.com/resosync/resosync/entityevent/odata"
 )
 
 // Log is the append-only log of one store and its only way in.
@@ -28,11 +31,15 @@ type Log interface {
 
 // Records reads the current records.
 type Records interface {
-	// Read yields what q asks for and v may see, in ascending order of the key's bytes; gone records
-	// are left out unless q wants them. It ends at the first error, which it yields. No transaction
-	// stays open while the caller holds a record. Records are the caller's to keep.
+	// Read yields what q asks for and v may see, in the order of q; gone records are left out unless q wants
+	// them. It ends at the first error, which it yields. No transaction stays open while the caller holds a
+	// record, so changes meanwhile may show. Records are the caller's to keep.
+	//
+	// Keys, Parents, and an order by key or by ModificationTimestamp have an index, as have conditions on these
+	// that the Filter makes at its top: what such a query costs does not grow with the number of records. Others
+	// look at all that are left, in steps that are short, until q.Limit is reached or ctx ends.
 	Read(ctx context.Context, v View, q Query) iter.Seq2[Record, error]
-	// Count returns how many records Read would yield without a limit.
+	// Count returns how many records Read would yield without Skip and Limit.
 	Count(ctx context.Context, v View, q Query) (int64, error)
 }
 
@@ -179,13 +186,57 @@ type Page struct {
 	Floor Sequence
 }
 
-// Query asks for records of one resource.
+// Query asks for records of one resource. Its conditions hold all at once.
 type Query struct {
 	Resource string
 	Keys     []string // only these; empty: all
+	Parents  []Ref    // only records that belong to one of these, by metadata.Parent; empty: all
 	After    string   // only keys above it, by their bytes
-	Limit    int      // at most so many; 0: no limit
-	Gone     bool     // yields the marks of gone records too
+	// KeyField is the field that holds the key: in Filter and OrderBy its value is the record's key, of a gone
+	// one too; if the field is a number, the integer whose digits the key is. Empty: there is none.
+	KeyField string
+	// Filter says which records, as odata.Holds has it: read in the scope of the resource, without now(). nil:
+	// all. A gone record has no members but its key.
+	Filter odata.Expr
+	// OrderBy is the order; nil: by key, by its bytes. Among equals the key decides, in the direction of the last
+	// of these.
+	OrderBy []odata.Order
+	From    *Place // only what follows this place in the order; nil: from the start
+	Skip    int    // leaves out so many of those that are left
+	Limit   int    // then at most so many; 0: no limit
+	Gone    bool   // yields the marks of gone records too
+}
+
+// Place is a place in the order of a Query: where a record stands, or stood. Whoever reads page by page, each
+// From the place of the last record of the one before, meets every record that did not change meanwhile once.
+type Place struct {
+	Values []odata.Literal // of the fields of OrderBy
+	Key    string
+}
+
+// PlaceOf returns where a record stands in the query's order.
+func (q Query) PlaceOf(r Record) Place {
+	p := Place{Values: make([]odata.Literal, len(q.OrderBy)), Key: r.Key}
+	for i, o := range q.OrderBy {
+		p.Values[i] = o.Field.Value(func(name string) []byte {
+			if name == q.KeyField {
+				return keyText(r.Key, o.Field.Of.Kind)
+			}
+			return Member(r.Body, name)
+		})
+	}
+	return p
+}
+
+// keyText returns the JSON text of a key in its field.
+func keyText(key string, kind odata.Kind) []byte {
+	if kind != odata.Int && kind != odata.Decimal {
+		return appendQuotedString(nil, key)
+	}
+	if n, err := strconv.ParseInt(key, 10, 64); err == nil && strconv.FormatInt(n, 10) == key {
+		return []byte(key)
+	}
+	return nil
 }
 
 // Doc is a small JSON document. To write one, give it the Version that was read, 0 for a new one; nil

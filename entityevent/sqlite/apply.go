@@ -114,12 +114,12 @@ const (
 	recordQuery = `SELECT rowid, version, hash, seen, pass, body IS NOT NULL, CASE WHEN hash = ?4 THEN body = ?5 END
 		FROM records WHERE feed = ?1 AND resource = ?2 AND key = ?3`
 	bodyQuery    = `SELECT CAST(body AS BLOB) FROM records WHERE rowid = ?`
-	recordInsert = `INSERT INTO records (feed, resource, key, hash, version, views, seen, modified_at, pass, body)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	recordUpdate = `UPDATE records SET hash = ?, version = ?, views = ?, seen = ?, modified_at = ?, pass = ?, body = ?
-		WHERE rowid = ?`
+	recordInsert = `INSERT INTO records (feed, resource, key, hash, version, views, seen, modified_at, pass, parent_resource, parent_key,
+		body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	recordUpdate = `UPDATE records SET hash = ?, version = ?, views = ?, seen = ?, modified_at = ?, pass = ?, parent_resource = ?,
+		parent_key = ?, body = ? WHERE rowid = ?`
 	// The content is equal and only volatile members, or the order of members, differ.
-	bodyUpdate = `UPDATE records SET modified_at = ?, pass = ?, body = ? WHERE rowid = ?`
+	bodyUpdate = `UPDATE records SET modified_at = ?, pass = ?, parent_resource = ?, parent_key = ?, body = ? WHERE rowid = ?`
 	// Nothing differs: this statement must not name body, for people hang triggers on it.
 	passUpdate = `UPDATE records SET pass = ? WHERE rowid = ?`
 )
@@ -171,7 +171,8 @@ func (s *Store) change(t *tx, feed string, p *prepared) (o entityevent.Outcome, 
 	case !old.exists || content.Hash != old.hash:
 		return t.store(feed, p.Ref, old, content, pass, o)
 	case !old.same:
-		_, err = t.exec(bodyUpdate, micros(content.Modified), pass, text(content.Body), old.row)
+		parentResource, parentKey := parentOf(p.Resource, content.Body)
+		_, err = t.exec(bodyUpdate, modifiedAt(content), pass, parentResource, parentKey, text(content.Body), old.row)
 		return o, err
 	}
 	return o, t.mark(old, pass)
@@ -213,13 +214,15 @@ func (t *tx) store(feed string, ref entityevent.Ref, old stored, content entitye
 	o entityevent.Outcome) (entityevent.Outcome, error) {
 	seq, views := t.next(), visibility(ref, content)
 	seen := old.seen | views
-	modified, body := micros(content.Modified), text(content.Body)
+	modified, body := modifiedAt(content), text(content.Body)
+	parentResource, parentKey := parentOf(ref.Resource, content.Body)
 	var err error
 	if old.row == 0 {
 		_, err = t.exec(recordInsert, feed, ref.Resource, ref.Key, content.Hash[:], seq, int64(views), int64(seen),
-			modified, pass, body)
+			modified, pass, parentResource, parentKey, body)
 	} else {
-		_, err = t.exec(recordUpdate, content.Hash[:], seq, int64(views), int64(seen), modified, pass, body, old.row)
+		_, err = t.exec(recordUpdate, content.Hash[:], seq, int64(views), int64(seen), modified, pass, parentResource, parentKey, body,
+			old.row)
 	}
 	t.append(event{feed, seq, ref, seen})
 	o.Sequence, o.Hash = entityevent.Sequence(seq), content.Hash
@@ -235,7 +238,7 @@ func (t *tx) remove(feed string, ref entityevent.Ref, old stored, pass int64, o 
 	}
 	var gone entityevent.Hash
 	seq := t.next()
-	_, err := t.exec(recordUpdate, gone[:], seq, int64(0), int64(old.seen), nil, pass, nil, old.row)
+	_, err := t.exec(recordUpdate, gone[:], seq, int64(0), int64(old.seen), nil, pass, nil, nil, nil, old.row)
 	t.append(event{feed, seq, ref, old.seen})
 	o.Sequence, o.Hash = entityevent.Sequence(seq), gone
 	return o, err

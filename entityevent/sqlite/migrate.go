@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
 )
 
@@ -36,10 +37,7 @@ func migrate(ctx context.Context, path string) (err error) {
 	if err := probe(path); err != nil {
 		return err
 	}
-	db, err := sql.Open("sqlite3", dsn(path, writerPragmas))
-	if err != nil {
-		return err
-	}
+	db := sql.OpenDB(connector(dsn(path, writerPragmas)))
 	defer func() {
 		if cerr := db.Close(); err == nil {
 			err = cerr
@@ -50,7 +48,7 @@ func migrate(ctx context.Context, path string) (err error) {
 		return err
 	}
 	provider, err := goose.NewProvider(goose.DialectSQLite3, db, steps,
-		goose.WithLogger(goose.NopLogger()), goose.WithDisableGlobalRegistry(true))
+		goose.WithGoMigrations(addParents), goose.WithLogger(goose.NopLogger()), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return err
 	}
@@ -64,3 +62,12 @@ func migrate(ctx context.Context, path string) (err error) {
 	_, err = provider.Up(ctx)
 	return err
 }
+
+// connector opens connections for migrations: they know what is computed in Go.
+type connector string
+
+// Connect implements driver.Connector.
+func (c connector) Connect(context.Context) (driver.Conn, error) { return c.Driver().Open(string(c)) }
+
+// Driver implements driver.Connector.
+func (connector) Driver() driver.Driver { return &sqlite3.SQLiteDriver{ConnectHook: registerColumns} }
