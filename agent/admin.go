@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/resosync/resosync/consumer"
@@ -23,14 +25,48 @@ func (a *agent) admin() http.Handler {
 	mux.HandleFunc("GET /admin/tokens", a.listTokens)
 	mux.HandleFunc("POST /admin/tokens", a.issueToken)
 	mux.HandleFunc("DELETE /admin/tokens/{id}", a.revokeToken)
+	mux.HandleFunc("POST /admin/clients/{name}/secret", a.newSecret)
+	mux.HandleFunc("POST /admin/clients/{name}/revoke", a.revokeClient)
 	a.ops(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := a.gate.Admit(r, bearer.ScopeAdmin); err != nil {
 			deny(w, err)
 			return
 		}
-		mux.ServeHTTP(w, r)
+		route(mux, w, r)
 	})
+}
+
+// route serves a request by mux, without its redirects, and tells whoever uses the wrong path or method in
+// the agent's own way.
+func route(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
+	if at := r.URL.EscapedPath(); strings.HasSuffix(at, "/") {
+		r.URL.Path, r.URL.RawPath = strings.TrimSuffix(r.URL.Path, "/"), strings.TrimSuffix(r.URL.RawPath, "/")
+	}
+	var allow []string
+	if at := r.URL.EscapedPath(); path.Clean(at) == at {
+		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+			probe := *r
+			probe.Method = method
+			if _, pattern := mux.Handler(&probe); pattern != "" {
+				allow = append(allow, method)
+			}
+		}
+	}
+	if allow == nil {
+		problem(w, http.StatusNotFound, "nothing is served at this path: is the command of another version than the agent?")
+		return
+	}
+	if slices.Contains(allow, r.Method) {
+		mux.ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Allow", strings.Join(append(allow, http.MethodOptions), ", "))
+	if r.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	problem(w, http.StatusMethodNotAllowed, "not here: the methods are "+w.Header().Get("Allow"))
 }
 
 // deny answers whoever is not admitted. It repeats nothing of what the store said.
@@ -50,7 +86,7 @@ func deny(w http.ResponseWriter, err error) {
 // refuse answers one who was admitted with what an error means.
 func refuse(w http.ResponseWriter, err error) {
 	switch {
-	case errors.Is(err, bearer.ErrNoToken):
+	case errors.Is(err, bearer.ErrNoToken), errors.Is(err, bearer.ErrNoClient):
 		problem(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, entityevent.ErrInvalid):
 		problem(w, http.StatusUnprocessableEntity, err.Error())
@@ -142,19 +178,23 @@ func (a *agent) tokenFor(q tokenRequest) (bearer.Token, error) {
 		}
 		return t, nil
 	}
-	scopes, known := a.gate.clients[q.Client]
+	may, known := a.gate.clients[q.Client]
 	if !known {
-		return t, fmt.Errorf("%w: there is no client %q in the configuration; add it to producer.clients first", entityevent.ErrInvalid, q.Client)
+		return t, errNoClient(q.Client)
 	}
 	if len(t.Scopes) == 0 {
-		t.Scopes = scopes
+		t.Scopes = may.scopes
 	}
 	for _, scope := range t.Scopes {
-		if !slices.Contains(scopes, scope) {
+		if !slices.Contains(may.scopes, scope) {
 			return t, fmt.Errorf("%w: the configuration does not give client %q the scope %q; add it to the client's scopes first", entityevent.ErrInvalid, q.Client, scope)
 		}
 	}
 	return t, nil
+}
+
+func errNoClient(name string) error {
+	return fmt.Errorf("%w: there is no client %q in the configuration; add it to producer.clients first", entityevent.ErrInvalid, name)
 }
 
 func (a *agent) listTokens(w http.ResponseWriter, r *http.Request) {
@@ -175,4 +215,42 @@ func (a *agent) revokeToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// newSecret makes a client's secret for OAuth2, and ends the one before.
+func (a *agent) newSecret(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	if _, known := a.gate.clients[name]; !known {
+		refuse(w, errNoClient(name))
+		return
+	}
+	secret, err := a.authority.NewSecret(r.Context(), name)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusCreated, "application/json", clientSecret{name, secret})
+}
+
+// clientSecret is the answer to a new secret.
+type clientSecret struct {
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret"`
+}
+
+// revokedClient is the answer to the revocation of a client.
+type revokedClient struct {
+	Client string `json:"client"`
+	Tokens int    `json:"tokens"` // issued ones that ended, beside those that the secret got
+}
+
+// revokeClient ends what a client has, in the configuration or not.
+func (a *agent) revokeClient(w http.ResponseWriter, r *http.Request) {
+	done := revokedClient{Client: r.PathValue("name")}
+	var err error
+	if done.Tokens, err = a.authority.RevokeClient(r.Context(), done.Client); err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusOK, "application/json", done)
 }

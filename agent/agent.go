@@ -99,10 +99,10 @@ func newGate(c *config.Config, held *folder, authority *bearer.Authority) (gate,
 	if err != nil {
 		return gate{}, err
 	}
-	g := gate{authority: authority, admin: admin, clients: map[string][]string{}}
+	g := gate{authority: authority, admin: admin, clients: map[string]access{}}
 	if c.Producer != nil {
 		for _, client := range c.Producer.Clients {
-			g.clients[client.Name] = client.Scopes
+			g.clients[client.Name] = access{scopes: client.Scopes, profile: client.Profile, mask: entityevent.Everyone}
 		}
 	}
 	return g, nil
@@ -222,6 +222,6 @@ func (a *agent) routes(closing context.Context, root string) *routes {
 		}
 		h.webhooks = receiver
 	}
-	h.admin = a.admin()
+	h.oauth, h.admin = oauth{a.gate}, a.admin()
 	return h
 }

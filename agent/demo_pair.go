@@ -82,7 +82,7 @@ func (d *demo) newAgent(ctx context.Context, name string) (*demoAgent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &demoAgent{file: filepath.Join(d.dir, name+".yaml"), data: filepath.Join(d.dir, name), url: localURL(listener.Addr().String()), listener: listener}, nil
+	return &demoAgent{file: filepath.Join(d.dir, name+".yaml"), data: filepath.Join(d.dir, name), url: localURL("http", listener.Addr().String()), listener: listener}, nil
 }
 
 // writeProducer writes the producer's configuration; without a push token it has no subscription yet.

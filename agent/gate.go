@@ -15,8 +15,16 @@ import (
 // implements producer.Gate.
 type gate struct {
 	authority *bearer.Authority
-	admin     string              // the admin token
-	clients   map[string][]string // scopes of the clients in the configuration
+	admin     string            // the admin token
+	clients   map[string]access // of the clients in the configuration
+}
+
+// access is what a client of the configuration may do and see.
+type access struct {
+	scopes  []string
+	profile string // "": it sees everything
+	mask    entityevent.Mask
+	hide    map[string][]string
 }
 
 // adminClient is who holds the admin token: it may do everything.
@@ -29,18 +37,26 @@ func (g gate) Admit(r *http.Request, scope string) (producer.Client, error) {
 	if g.isAdmin(signed) {
 		return adminClient, nil
 	}
-	token, err := g.authority.Verify(r.Context(), signed, bearer.API)
+	token, err := g.verify(r, signed)
 	if err != nil {
 		return producer.Client{}, err
 	}
-	scopes, known := g.clients[token.Client]
+	may, known := g.clients[token.Client]
 	if !known {
 		return producer.Client{}, fmt.Errorf("%w: its client is not in the configuration", bearer.ErrUnauthorized)
 	}
-	if !token.Has(scope) || !slices.Contains(scopes, scope) {
+	if !token.Has(scope) || !slices.Contains(may.scopes, scope) {
 		return producer.Client{}, fmt.Errorf("%w: it needs the scope %s", producer.ErrForbidden, scope)
 	}
-	return producer.Client{Name: token.Client, Mask: entityevent.Everyone}, nil
+	return producer.Client{Name: token.Client, Profile: may.profile, Mask: may.mask}, nil
+}
+
+// verify looks at the token, unless that was done when the request came.
+func (g gate) verify(r *http.Request, signed string) (bearer.Token, error) {
+	if v := visitOf(r.Context()); v != nil && v.looked != nil {
+		return v.looked.token, v.looked.err
+	}
+	return g.authority.Verify(r.Context(), signed, bearer.API)
 }
 
 func (g gate) isAdmin(token string) bool {

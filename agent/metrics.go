@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -70,16 +69,12 @@ func (m *metrics) handler(g gate, logger *slog.Logger) http.Handler {
 }
 
 // fromHere says that a request was made on this machine: its peer has a loopback address, and no proxy says
-// that it speaks for another.
+// that it speaks for another, unless one that is believed says that it speaks for this machine.
 func fromHere(r *http.Request) bool {
-	for _, forwarded := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
-		if r.Header.Get(forwarded) != "" {
-			return false
-		}
+	if v := visitOf(r.Context()); v != nil {
+		return v.here
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	ip := net.ParseIP(host)
-	return err == nil && ip != nil && ip.IsLoopback()
+	return proxies(nil).source(r).here
 }
 
 // collector reads the figures of an agent that are not counted by events: at each scrape, from one look.

@@ -143,7 +143,7 @@ func TestMetricsWhileTheStoreHangs(t *testing.T) {
 func TestMetricsAccess(t *testing.T) {
 	a := openAgent(t, bothRoles)
 	token := func(client string) string {
-		signed, _, err := a.authority.Issue(t.Context(), bearer.Token{Audience: bearer.API, Client: client, Scopes: a.gate.clients[client]})
+		signed, _, err := a.authority.Issue(t.Context(), bearer.Token{Audience: bearer.API, Client: client, Scopes: a.gate.clients[client].scopes})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -94,7 +94,7 @@ func askReady(ctx context.Context, by holder) []string {
 	if by.Address == "" {
 		return []string{"no agent runs on the data folder: start it with `resosync run`"}
 	}
-	s := remoteSession(by.Address, "", nil)
+	s := localSession(by.Address, "")
 	defer s.close() //nolint:errcheck // it cannot fail
 	_, err := s.body(ctx, "/readyz")
 	var refused statusError

@@ -16,6 +16,7 @@ type routes struct {
 	feeds    map[string]http.Handler // the others, by name, below /feeds/{name}/odata
 	webhooks http.Handler            // pushes to the feeds of the consumer; nil without any
 	targets  []string                // names of these feeds
+	oauth    http.Handler
 	admin    http.Handler
 	metrics  http.Handler
 	unready  func(context.Context) []reason // what keeps the agent from being ready
@@ -45,7 +46,16 @@ func (h *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if under(path, "/webhooks") && h.webhooks != nil {
+		if r.Method == http.MethodOptions {
+			w.Header().Set("Allow", "POST, OPTIONS")
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
 		h.webhooks.ServeHTTP(w, r)
+		return
+	}
+	if strings.TrimSuffix(path, "/") == "/oauth/token" {
+		h.oauth.ServeHTTP(w, r)
 		return
 	}
 	if under(path, "/admin") {
@@ -55,7 +65,7 @@ func (h *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.admin.ServeHTTP(w, r.WithContext(ctx))
 		return
 	}
-	get := map[string]http.HandlerFunc{"": h.links, "/healthz": alive, "/readyz": h.readiness, "/metrics": h.metrics.ServeHTTP}[strings.TrimRight(path, "/")]
+	get := map[string]http.HandlerFunc{"": h.links, "/healthz": alive, "/readyz": h.readiness, "/metrics": h.metrics.ServeHTTP}[strings.TrimSuffix(path, "/")]
 	switch {
 	case get == nil:
 		problem(w, http.StatusNotFound, "nothing is served at this path; GET / names what is")

@@ -24,11 +24,12 @@ const (
 )
 
 // The limits of the HTTP server. There is no limit on the time of a whole request or answer: long polls
-// are held, and imports stream.
+// are held, and imports stream. What is between two bytes of them is the front's to limit.
 const (
-	headerTimeout  = 15 * time.Second
+	headerTimeout  = 15 * time.Second // of a TLS handshake, too
 	idleTimeout    = 2 * time.Minute
-	maxHeaderBytes = 64 << 10 // URLs to 16 KB, with room for the rest
+	maxHeaderBytes = 64 << 10 // URLs to 32 KB, with room for the rest
+	maxStreams     = 250      // requests under way on one connection of HTTP/2
 )
 
 // serve runs one agent until ctx ends, and then stops it cleanly: pushers keep their positions, the
@@ -50,8 +51,9 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 		}
 	}
 	end.add("close listener", ignoreClosed(listener.Close))
-	address := localURL(listener.Addr().String())
+	address := localURL(scheme(c), listener.Addr().String())
 
+	logger = slog.New(requestLog{logger.Handler()})
 	a, err := open(ctx, c, held, logger)
 	if err != nil {
 		return err
@@ -71,12 +73,9 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 
 	group, running := errgroup.WithContext(ctx)
 	routes := a.routes(running, publicURL(c, address))
-	server := &http.Server{
-		Handler:           routes,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	server, err := newServer(c, newFront(c, a.gate, logger, routes), logger)
+	if err != nil {
+		return err
 	}
 	var fresh freshConns
 	server.ConnState = fresh.note
@@ -93,7 +92,11 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 	group.Go(func() error { return a.probe.run(running) })
 	group.Go(func() error { return a.watch(running) })
 	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		answer := server.Serve
+		if server.TLSConfig != nil {
+			answer = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+		}
+		if err := answer(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve: %w", err)
 		}
 		return nil
@@ -105,6 +108,31 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 	logger.Info("running", "name", c.Name, "address", address, "feeds", len(a.feeds), "subscriptions", len(a.subscriptions))
 	up(address)
 	return stop(ctx, group, logger)
+}
+
+// newServer is the HTTP server of an agent: over TLS with HTTP/2 or without, or plain, where a proxy may speak
+// HTTP/2 all the same.
+func newServer(c *config.Config, handler http.Handler, logger *slog.Logger) (*http.Server, error) {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		Protocols:         new(http.Protocols),
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: patience, PingTimeout: patience / 2, WriteByteTimeout: patience},
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(c.TLS != nil)
+	server.Protocols.SetUnencryptedHTTP2(c.TLS == nil && len(c.TrustedProxies) > 0)
+	if c.TLS != nil {
+		certificate, err := openCertificate(*c.TLS, logger)
+		if err != nil {
+			return nil, err
+		}
+		server.TLSConfig = certificate.server()
+	}
+	return server, nil
 }
 
 var errSlowStop = fmt.Errorf("some of the agent's work did not stop within %v", workDeadline)
@@ -176,16 +204,24 @@ func callbackClient(c *config.Config) *http.Client {
 	return d.Client()
 }
 
+// scheme is how an agent is spoken to where it listens.
+func scheme(c *config.Config) string {
+	if c.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
 // localURL is where this machine reaches what listens on an address.
-func localURL(address string) string {
+func localURL(scheme, address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return "http://" + address
+		return scheme + "://" + address
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
 // publicURL is how others reach an agent that listens on this machine at local.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,7 +48,7 @@ func (p *program) dial(ctx context.Context, c *config.Config, command string) (*
 	if err != nil {
 		return nil, errors.Join(err, held.Close())
 	}
-	transport := &inProcess{handler: a.routes(ctx, publicURL(c, localURL(c.Listen)))}
+	transport := &inProcess{handler: a.routes(ctx, publicURL(c, localURL(scheme(c), c.Listen)))}
 	return &session{
 		client: &http.Client{Transport: authorized{transport, a.gate.admin}},
 		base:   inProcessURL,
@@ -63,12 +64,25 @@ func dialAgent(path string, by holder) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return remoteSession(by.Address, token, nil), nil
+	return localSession(by.Address, token), nil
 }
 
-// remoteSession speaks to a server by HTTP, perhaps by way of a proxy; an agent's own secret takes none.
+// localSession speaks to the agent that holds a data folder, wherever its lock file says that it answers. Its
+// certificate is for the names by which others know it.
+func localSession(base, token string) *session {
+	return newSession(base, token, &http.Transport{TLSClientConfig: &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, //nolint:gosec // the address is the agent's own, on this machine: only its owner writes the lock file
+	}})
+}
+
+// remoteSession speaks to a server by HTTP, perhaps by way of a proxy.
 func remoteSession(base, token string, proxy func(*http.Request) (*url.URL, error)) *session {
-	transport := &http.Transport{Proxy: proxy, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext}
+	return newSession(base, token, &http.Transport{Proxy: proxy})
+}
+
+func newSession(base, token string, transport *http.Transport) *session {
+	transport.DialContext = (&net.Dialer{Timeout: 5 * time.Second}).DialContext
 	return &session{
 		client: &http.Client{Transport: authorized{transport, token}},
 		base:   base,
