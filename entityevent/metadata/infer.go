@@ -65,6 +65,7 @@ func (s *Schema) InferMember(resource, name string, value []byte) (changed bool)
 	}
 	i, ok := t.at(name)
 	if !ok {
+		s.scopes.Delete(resource)
 		edmType := typeOf(value)
 		t.index[name] = len(t.Fields)
 		t.Fields = append(t.Fields, Field{Name: name, Type: edmType, Nullable: !strings.HasPrefix(edmType, "Collection(")})
@@ -78,6 +79,7 @@ func (s *Schema) InferMember(resource, name string, value []byte) (changed bool)
 	if wide == f.Type {
 		return false
 	}
+	s.scopes.Delete(resource)
 	f.Type = wide
 	return true
 }
@@ -93,6 +95,7 @@ func (s *Schema) SetKey(resource, field string) (changed bool) {
 	if !ok {
 		return false
 	}
+	s.scopes.Delete(resource)
 	t.Key = []string{field}
 	t.Fields[i].Type, t.Fields[i].Nullable = edmString, false
 	return true

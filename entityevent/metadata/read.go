@@ -6,65 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
-)
-
-// The elements of CSDL XML that are read; the namespace prefix and the version do not matter.
-type (
-	xmlEdmx struct {
-		XMLName xml.Name    `xml:"Edmx"`
-		Schemas []xmlSchema `xml:"DataServices>Schema"`
-	}
-	xmlSchema struct {
-		Namespace string    `xml:"Namespace,attr"`
-		Alias     string    `xml:"Alias,attr"`
-		Entities  []xmlType `xml:"EntityType"`
-		Complex   []xmlType `xml:"ComplexType"`
-		Enums     []xmlEnum `xml:"EnumType"`
-		Sets      []struct {
-			Name     string `xml:"Name,attr"`
-			Type     string `xml:"EntityType,attr"`
-			Bindings []struct {
-				Path   string `xml:"Path,attr"`
-				Target string `xml:"Target,attr"`
-			} `xml:"NavigationPropertyBinding"`
-		} `xml:"EntityContainer>EntitySet"`
-	}
-	xmlType struct {
-		Name string `xml:"Name,attr"`
-		Base string `xml:"BaseType,attr"`
-		Key  []struct {
-			Name string `xml:"Name,attr"`
-		} `xml:"Key>PropertyRef"`
-		Fields      []xmlField `xml:"Property"`
-		Navigations []xmlField `xml:"NavigationProperty"`
-	}
-	xmlField struct {
-		Name        string `xml:"Name,attr"`
-		Type        string `xml:"Type,attr"`
-		Nullable    string `xml:"Nullable,attr"`
-		MaxLength   string `xml:"MaxLength,attr"`
-		Precision   string `xml:"Precision,attr"`
-		Scale       string `xml:"Scale,attr"`
-		Partner     string `xml:"Partner,attr"`
-		Constraints []struct {
-			Field      string `xml:"Property,attr"`
-			Referenced string `xml:"ReferencedProperty,attr"`
-		} `xml:"ReferentialConstraint"`
-		Annotations []struct {
-			Term   string `xml:"Term,attr"`
-			String string `xml:"String,attr"`
-		} `xml:"Annotation"`
-	}
-	xmlEnum struct {
-		Name       string `xml:"Name,attr"`
-		Underlying string `xml:"UnderlyingType,attr"`
-		Flags      string `xml:"IsFlags,attr"`
-		Members    []struct {
-			Name  string `xml:"Name,attr"`
-			Value string `xml:"Value,attr"`
-		} `xml:"Member"`
-	}
 )
 
 // lookupTerm annotates a field with the name of its lookup.
@@ -74,7 +18,8 @@ const lookupTerm = "RESO.OData.Metadata.LookupName"
 const maxDocument = 64 << 20
 
 // Read reads an EDMX document. Several Schema elements become one, that of the first which has entity
-// types; where two have a type of the same name, the later one gets a number.
+// types; where two have something of the same name, the later one gets a number. It takes documents with
+// faults too: Check tells them.
 func Read(r io.Reader) (*Schema, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
 	if err != nil {
@@ -83,147 +28,220 @@ func Read(r io.Reader) (*Schema, error) {
 	if len(raw) > maxDocument {
 		return nil, fmt.Errorf("metadata: larger than %d bytes", maxDocument)
 	}
-	var doc xmlEdmx
-	if err := xml.Unmarshal(raw, &doc); err != nil {
+	root, err := parse(raw)
+	if err != nil {
 		return nil, fmt.Errorf("metadata: no EDMX: %w", err)
 	}
-	s := merge(doc.Schemas)
+	d := newDocument(root)
+	if len(d.schemas) == 0 {
+		return nil, errors.New("metadata: the document has no Edmx/DataServices/Schema")
+	}
+	asItIs := len(d.schemas) == 1 && extensible(d.schemas[0])
+	b := &builder{schema: &Schema{read: true, names: d.merge()}}
+	b.build(d.schemas[0])
+	s := b.schema
 	if len(s.Types) == 0 {
 		return nil, errors.New("metadata: the document has no EntityType")
 	}
-	s.prepare()
-	if len(doc.Schemas) == 1 {
-		s.keep(raw)
+	if !asItIs {
+		if raw, err = rewritten(&d); err != nil {
+			return nil, err
+		}
 	}
+	s.keep(raw, d.schemas[0])
 	return s, nil
 }
 
-// merge puts the types of all schemas into one namespace.
-func merge(schemas []xmlSchema) *Schema {
-	s := &Schema{read: true}
-	for _, in := range schemas {
-		if len(in.Entities) > 0 {
-			s.Namespace = in.Namespace
-			break
-		}
-	}
-	names := map[string]string{} // qualified as in the document → qualified in s
-	taken := map[string]int{}    // names in s → the number that the next of this name gets
-	own := func(in xmlSchema, name string) string {
-		unique := name
-		for n := max(2, taken[name]); taken[unique] > 0; n++ {
-			unique = fmt.Sprintf("%s%d", name, n)
-			taken[name] = n + 1
-		}
-		taken[unique] = max(taken[unique], 1)
-		names[in.Namespace+"."+name] = s.Namespace + "." + unique
-		if in.Alias != "" {
-			names[in.Alias+"."+name] = s.Namespace + "." + unique
-		}
-		return unique
-	}
-	for _, in := range schemas {
-		for _, t := range in.Entities {
-			s.Types = append(s.Types, t.entity(own(in, t.Name)))
-		}
-	}
-	for _, in := range schemas {
-		for _, t := range in.Complex {
-			s.Complex = append(s.Complex, t.entity(own(in, t.Name)))
-		}
-		for _, e := range in.Enums {
-			s.Enums = append(s.Enums, e.enum(own(in, e.Name)))
-		}
-	}
-	for _, in := range schemas {
-		for _, set := range in.Sets {
-			own := Set{Name: set.Name, Type: renamed(names, set.Type)}
-			for _, b := range set.Bindings {
-				if own.Bindings == nil {
-					own.Bindings = map[string]string{}
-				}
-				own.Bindings[b.Path] = b.Target
-			}
-			s.Sets = append(s.Sets, own)
-		}
-	}
-	for _, t := range append(s.Types[:len(s.Types):len(s.Types)], s.Complex...) {
-		t.Base = renamed(names, t.Base)
-		for i := range t.Fields {
-			t.Fields[i].Type = renamed(names, t.Fields[i].Type)
-		}
-		for i := range t.Navigations {
-			t.Navigations[i].Type = renamed(names, t.Navigations[i].Type)
-		}
-	}
-	return s
+// extensible says whether types and sets can be added to the text of a schema.
+func extensible(schema *element) bool {
+	containers, closed := 0, schema.end > 0
+	schema.each("EntityContainer", func(c *element) {
+		containers++
+		closed = closed && c.end > 0
+	})
+	return closed && containers <= 1
 }
 
-func renamed(names map[string]string, edmType string) string {
-	inner, collection := strings.CutPrefix(edmType, "Collection(")
-	inner, closed := strings.CutSuffix(inner, ")")
-	if to, ok := names[inner]; ok && collection == closed {
-		if collection {
-			return "Collection(" + to + ")"
+// rewritten writes the merged document anew. It then stands in d with its own places.
+func rewritten(d *document) ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteString(xml.Header)
+	schema := d.schemas[0]
+	schema.each("EntityContainer", func(c *element) {
+		if len(c.children) == 0 {
+			c.text = []byte("\n      ") // so that it has an end tag, before which sets can be added
 		}
-		return to
+	})
+	d.root.write(&b, "", "")
+	root, err := parse(b.Bytes())
+	if err != nil {
+		return nil, fmt.Errorf("metadata: the schemas cannot be merged: %w", err)
 	}
-	return edmType
-}
-
-func (t xmlType) entity(name string) *EntityType {
-	e := &EntityType{Name: name, Base: t.Base}
-	for _, k := range t.Key {
-		e.Key = append(e.Key, k.Name)
-	}
-	for _, f := range t.Fields {
-		field := Field{Name: f.Name, Type: f.Type, Nullable: f.Nullable != "false", MaxLength: f.MaxLength, Precision: f.Precision, Scale: f.Scale}
-		for _, a := range f.Annotations {
-			if a.Term == lookupTerm {
-				field.Lookup = a.String
-			}
-		}
-		e.Fields = append(e.Fields, field)
-	}
-	for _, n := range t.Navigations {
-		own := Navigation{Name: n.Name, Type: n.Type, Nullable: n.Nullable != "false", Partner: n.Partner}
-		for _, c := range n.Constraints {
-			own.Constraints = append(own.Constraints, Constraint{c.Field, c.Referenced})
-		}
-		e.Navigations = append(e.Navigations, own)
-	}
-	return e
-}
-
-func (e xmlEnum) enum(name string) Enum {
-	out := Enum{Name: name, Underlying: e.Underlying, Flags: e.Flags == "true"}
-	for _, m := range e.Members {
-		out.Members = append(out.Members, EnumMember{m.Name, m.Value})
-	}
-	return out
+	*d = newDocument(root)
+	return b.Bytes(), nil
 }
 
 // keep remembers the document and where its schema and its container end.
-func (s *Schema) keep(raw []byte) {
-	d := xml.NewDecoder(bytes.NewReader(raw))
-	for {
-		at := int(d.InputOffset())
-		token, err := d.Token()
-		if err != nil {
-			break
+func (s *Schema) keep(raw []byte, schema *element) {
+	s.raw, s.space, s.schemaEnd = raw, schema.name.Space, schema.end
+	schema.each("EntityContainer", func(c *element) { s.setsEnd = c.end })
+}
+
+// builder makes a Schema of a merged Schema element. What is wrong with it becomes the schema's faults.
+type builder struct {
+	schema      *Schema
+	definitions map[string]Field  // type definitions, by their qualified names
+	references  []reference       // to types
+	declared    map[string]string // qualified names, with what they are
+}
+
+type reference struct {
+	to, what string
+	line     int
+}
+
+func (b *builder) build(in *element) {
+	s := b.schema
+	s.Namespace = in.attr("Namespace")
+	b.definitions, b.declared = map[string]Field{}, map[string]string{}
+	in.each("TypeDefinition", func(e *element) {
+		f := facets(e, "UnderlyingType")
+		b.declare(e, "TypeDefinition")
+		b.definitions[s.Namespace+"."+f.Name] = f
+	})
+	in.each("EnumType", func(e *element) {
+		b.declare(e, "EnumType")
+		s.Enums = append(s.Enums, b.enum(e))
+	})
+	in.each("ComplexType", func(e *element) {
+		b.declare(e, "ComplexType")
+		s.Complex = append(s.Complex, b.entity(e))
+	})
+	in.each("EntityType", func(e *element) {
+		b.declare(e, "EntityType")
+		s.Types = append(s.Types, b.entity(e))
+	})
+	in.each("EntityContainer", func(c *element) {
+		c.each("EntitySet", func(e *element) { s.Sets = append(s.Sets, b.set(e)) })
+	})
+	s.prepare()
+	in.each("Annotations", b.outside)
+	b.check()
+}
+
+// entity reads an EntityType or a ComplexType.
+func (b *builder) entity(e *element) *EntityType {
+	t := &EntityType{Name: e.attr("Name"), Base: e.attr("BaseType"), Open: e.attr("OpenType") == "true", abstract: e.attr("Abstract") == "true", line: e.line}
+	b.refer(e, t.Base, t.Name)
+	e.each("Key", func(key *element) {
+		key.each("PropertyRef", func(ref *element) { t.Key = append(t.Key, ref.attr("Name")) })
+	})
+	seen := map[string]bool{}
+	once := func(c *element) {
+		name := c.attr("Name")
+		if seen[name] || name == "" {
+			b.fault(c.line, "%s has a second %s named %q", t.Name, c.name.Local, name)
 		}
-		end, ok := token.(xml.EndElement)
-		if !ok || !bytes.HasPrefix(raw[at:], []byte("</")) { // <X/> has no place inside
-			continue
-		}
-		switch end.Name.Local {
-		case "Schema":
-			s.schemaEnd = at
-		case "EntityContainer":
-			s.setsEnd = at
+		seen[name] = true
+	}
+	e.each("Property", func(p *element) {
+		once(p)
+		t.Fields = append(t.Fields, b.field(p, t.Name))
+	})
+	e.each("NavigationProperty", func(p *element) {
+		once(p)
+		n := Navigation{Name: p.attr("Name"), Type: p.attr("Type"), Nullable: p.attr("Nullable") != "false", Partner: p.attr("Partner")}
+		b.refer(p, n.Type, t.Name+"/"+n.Name)
+		p.each("ReferentialConstraint", func(c *element) {
+			n.Constraints = append(n.Constraints, Constraint{c.attr("Property"), c.attr("ReferencedProperty")})
+		})
+		t.Navigations = append(t.Navigations, n)
+	})
+	return t
+}
+
+// facets reads what a Property and a TypeDefinition have in common.
+func facets(e *element, typeName string) Field {
+	return Field{
+		Name: e.attr("Name"), Type: e.attr(typeName), Nullable: e.attr("Nullable") != "false",
+		MaxLength: e.attr("MaxLength"), Precision: e.attr("Precision"), Scale: e.attr("Scale"),
+	}
+}
+
+func (b *builder) field(e *element, of string) Field {
+	f := facets(e, "Type")
+	if f.Type == "" {
+		b.fault(e.line, "%s/%s has no Type", of, f.Name)
+	}
+	b.refer(e, f.Type, of+"/"+f.Name)
+	for _, facet := range [...]struct {
+		name, value string
+		words       []string
+	}{{"MaxLength", f.MaxLength, []string{"max"}}, {"Precision", f.Precision, nil}, {"Scale", f.Scale, []string{"variable", "floating"}}} {
+		if _, err := strconv.ParseUint(facet.value, 10, 31); err != nil && facet.value != "" && !slices.Contains(facet.words, strings.ToLower(facet.value)) {
+			b.fault(e.line, "%s/%s has the %s %q, which is no number", of, f.Name, facet.name, facet.value)
 		}
 	}
-	if s.schemaEnd > 0 && (s.setsEnd > 0 || len(s.Sets) == 0) {
-		s.raw = raw
+	inner, collection := strings.CutPrefix(f.Type, "Collection(")
+	if d, ok := b.definitions[strings.TrimSuffix(inner, ")")]; ok {
+		f.Type = d.Type
+		if collection {
+			f.Type = "Collection(" + d.Type + ")"
+		}
+		for own, defined := range map[*string]string{&f.MaxLength: d.MaxLength, &f.Precision: d.Precision, &f.Scale: d.Scale} {
+			if *own == "" {
+				*own = defined
+			}
+		}
 	}
+	f.Lookup = lookup(e)
+	return f
+}
+
+// lookup returns the name of the lookup that an element is annotated with.
+func lookup(e *element) (name string) {
+	e.each("Annotation", func(a *element) {
+		if a.attr("Term") != lookupTerm {
+			return
+		}
+		name = a.attr("String")
+		a.each("String", func(s *element) { name = string(s.text) })
+	})
+	return name
+}
+
+// outside reads annotations that stand beside the types.
+func (b *builder) outside(e *element) {
+	name := lookup(e)
+	qualified, field, _ := strings.Cut(e.attr("Target"), "/")
+	if t := b.schema.byQualified(qualified); t != nil && name != "" {
+		if i, ok := t.at(field); ok {
+			t.Fields[i].Lookup = name
+		}
+	}
+}
+
+func (b *builder) enum(e *element) Enum {
+	out := Enum{Name: e.attr("Name"), Underlying: e.attr("UnderlyingType"), Flags: e.attr("IsFlags") == "true"}
+	seen := map[string]bool{}
+	e.each("Member", func(m *element) {
+		name := m.attr("Name")
+		if seen[name] || name == "" {
+			b.fault(m.line, "%s has a second Member named %q", out.Name, name)
+		}
+		seen[name] = true
+		out.Members = append(out.Members, EnumMember{name, m.attr("Value")})
+	})
+	return out
+}
+
+func (b *builder) set(e *element) Set {
+	s := Set{Name: e.attr("Name"), Type: e.attr("EntityType"), line: e.line}
+	e.each("NavigationPropertyBinding", func(n *element) {
+		if s.Bindings == nil {
+			s.Bindings = map[string]string{}
+		}
+		s.Bindings[n.attr("Path")] = n.attr("Target")
+	})
+	return s
 }

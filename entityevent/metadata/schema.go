@@ -8,7 +8,12 @@ package metadata
 import (
 	"encoding/json"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
+
+	"github.com/resosync/resosync/entityevent/odata"
 )
 
 // Namespace is that of the schemas which this package makes.
@@ -18,27 +23,36 @@ const Namespace = "org.reso.metadata"
 type Schema struct {
 	Namespace string        `json:"namespace"`
 	Types     []*EntityType `json:"types"`
-	Complex   []*EntityType `json:"complex,omitempty"` // without a key
-	Enums     []Enum        `json:"enums,omitempty"`
-	Sets      []Set         `json:"sets,omitempty"` // none: one for each type, of its name
+	Complex   []*EntityType `json:"-"` // without a key
+	Enums     []Enum        `json:"-"`
+	Sets      []Set         `json:"-"` // none: one for each type, of its name
 
 	read      bool                   // from a document: what it does not declare is not there
-	raw       []byte                 // the document as it was read, if it has exactly one Schema element
+	faults    []error                // what Check tells
+	raw       []byte                 // the document
+	space     string                 // the XML namespace of its schema
 	schemaEnd int                    // where </Schema> stands in raw
 	setsEnd   int                    // where </EntityContainer> stands in raw; 0: there is none
-	byName    map[string]*EntityType // by the names of resources and of types
-	byType    map[string]*EntityType // by the names of types alone
+	byName    map[string]*EntityType // by the names of resources
+	byType    map[string]*EntityType // by the names of types
+	complex   map[string]*EntityType // by their qualified names
+	names     map[string]string      // qualified as in the document → as it is written
+	enums     map[string]*odata.Enum // by each name that the document gives them
+	scopes    sync.Map               // resource → map[string]odata.Type, until its type changes
 }
 
 // EntityType is the type of a resource's records.
 type EntityType struct {
 	Name        string       `json:"name"`
-	Base        string       `json:"base,omitempty"` // qualified name of the type that it extends
+	Base        string       `json:"-"` // qualified name of the type that it extends
 	Key         []string     `json:"key,omitempty"`
 	Fields      []Field      `json:"fields"`
-	Navigations []Navigation `json:"navigations,omitempty"`
+	Navigations []Navigation `json:"-"`
+	Open        bool         `json:"-"` // records may have members that are not declared
 
-	index map[string]int
+	abstract bool
+	line     int // of the document
+	index    map[string]int
 }
 
 // Field is one property of a type.
@@ -54,40 +68,42 @@ type Field struct {
 
 // Navigation leads from a record to others, as Property to Media.
 type Navigation struct {
-	Name     string `json:"name"`
-	Type     string `json:"type"`
-	Nullable bool   `json:"nullable,omitempty"`
-	Partner  string `json:"partner,omitempty"` // the navigation of Type that leads back
+	Name     string
+	Type     string
+	Nullable bool
+	Partner  string // the navigation of Type that leads back
 	// Constraints say which of our fields hold which of Type's.
-	Constraints []Constraint `json:"constraints,omitempty"`
+	Constraints []Constraint
 }
 
 // Constraint is a referential constraint: Field has the value of the other record's Referenced.
 type Constraint struct {
-	Field      string `json:"field"`
-	Referenced string `json:"referenced"`
+	Field      string
+	Referenced string
 }
 
 // Enum is an enumeration.
 type Enum struct {
-	Name       string       `json:"name"`
-	Underlying string       `json:"underlying,omitempty"`
-	Flags      bool         `json:"flags,omitempty"`
-	Members    []EnumMember `json:"members"`
+	Name       string
+	Underlying string
+	Flags      bool
+	Members    []EnumMember
 }
 
 // EnumMember is one value of an enumeration.
 type EnumMember struct {
-	Name  string `json:"name"`
-	Value string `json:"value,omitempty"`
+	Name  string
+	Value string
 }
 
 // Set is a resource: the name in URLs and the qualified name of its type.
 type Set struct {
-	Name string `json:"name"`
-	Type string `json:"type"`
+	Name string
+	Type string
 	// Bindings are the sets to which navigations lead.
-	Bindings map[string]string `json:"bindings,omitempty"`
+	Bindings map[string]string
+
+	line int // of the document
 }
 
 // Type returns the type of a resource, nil if the schema has no such resource.
@@ -96,19 +112,53 @@ func (s *Schema) Type(resource string) *EntityType { return s.byName[resource] }
 // prepare makes the indexes anew.
 func (s *Schema) prepare() {
 	s.byName, s.byType = map[string]*EntityType{}, map[string]*EntityType{}
+	s.scopes.Clear()
+	s.nameEnums()
+	s.complex = map[string]*EntityType{}
+	for _, t := range s.Complex {
+		s.complex[s.Namespace+"."+t.Name] = t
+		t.number()
+	}
 	for _, t := range s.Types {
-		s.byName[t.Name] = t
 		if s.byType[t.Name] == nil { // the first of a name that stands twice
 			s.byType[t.Name] = t
 		}
-		t.index = make(map[string]int, len(t.Fields))
-		for i, f := range t.Fields {
-			t.index[f.Name] = i
+		t.number()
+	}
+	for _, set := range s.sets() {
+		if t := s.byQualified(set.Type); t != nil && s.byName[set.Name] == nil {
+			s.byName[set.Name] = t
 		}
 	}
-	for _, set := range s.Sets {
-		if t := s.byQualified(set.Type); t != nil {
-			s.byName[set.Name] = t
+}
+
+// number makes the index of the fields anew.
+func (t *EntityType) number() {
+	t.index = make(map[string]int, len(t.Fields))
+	for i, f := range t.Fields {
+		t.index[f.Name] = i
+	}
+}
+
+// nameEnums makes the enumerations known by their qualified names in every namespace and alias that the
+// document gave them, and by their bare names, of which the document's own come first.
+func (s *Schema) nameEnums() {
+	s.enums = map[string]*odata.Enum{}
+	for _, in := range s.Enums {
+		e := &odata.Enum{Name: s.Namespace + "." + in.Name, Flags: in.Flags}
+		for _, m := range in.Members {
+			e.Members = append(e.Members, m.Name)
+		}
+		s.enums[e.Name], s.enums[in.Name] = e, e
+	}
+	for _, written := range slices.Sorted(maps.Keys(s.names)) {
+		e := s.enums[s.names[written]] // the two names are the same within s.Namespace
+		if e == nil {
+			continue
+		}
+		s.enums[written] = e
+		if bare := written[strings.LastIndexByte(written, '.')+1:]; s.enums[bare] == nil {
+			s.enums[bare] = e
 		}
 	}
 }
@@ -134,13 +184,8 @@ func (s *Schema) byQualified(name string) *EntityType {
 // Resources returns the names of the resources, in the order of the document.
 func (s *Schema) Resources() []string {
 	var names []string
-	for _, set := range s.Sets {
+	for _, set := range s.sets() {
 		names = append(names, set.Name)
-	}
-	if names == nil {
-		for _, t := range s.Types {
-			names = append(names, t.Name)
-		}
 	}
 	return names
 }
@@ -161,12 +206,13 @@ func (s *Schema) KeyField(resource string) (name, edmType string, ok bool) {
 	return "", "", false
 }
 
-// bases yields the type of a resource, the type that it extends, and so on: at most ten, for a document
-// may go in a circle.
+const maxBases = 10 // for a document may go in a circle
+
+// bases yields the type of a resource, the type that it extends, and so on.
 func (s *Schema) bases(resource string) iter.Seq[*EntityType] {
 	return func(yield func(*EntityType) bool) {
 		t := s.Type(resource)
-		for n := 0; n < 10 && t != nil && yield(t); n++ {
+		for n := 0; n < maxBases && t != nil && yield(t); n++ {
 			t = s.byQualified(t.Base)
 		}
 	}
@@ -196,23 +242,32 @@ func (t *EntityType) at(name string) (int, bool) {
 	return i, ok
 }
 
-// Add adds a type and a resource of its name. It does nothing if the schema has that resource.
+// Add adds a type and a resource of its name. It does nothing if the schema has that resource; if it has
+// the type alone, that becomes the resource's.
 func (s *Schema) Add(t *EntityType) {
 	if s.Type(t.Name) != nil {
 		return
 	}
+	before := s.sets()
+	set := Set{Name: t.Name, Type: s.Namespace + "." + t.Name}
 	if len(s.Sets) > 0 {
-		s.Sets = append(s.Sets, Set{Name: t.Name, Type: s.Namespace + "." + t.Name})
+		s.Sets = append(s.Sets, set)
 	}
-	s.Types = append(s.Types, t)
+	if s.byType[t.Name] == nil {
+		s.Types = append(s.Types, t)
+	} else {
+		t = nil
+	}
 	s.prepare()
-	s.splice(t)
+	s.splice(set, t, before)
 }
+
+const eventResource = "EntityEvent"
 
 // EntityEvent returns the type of the EntityEvent resource (RCP-27).
 func EntityEvent() *EntityType {
 	return &EntityType{
-		Name: "EntityEvent",
+		Name: eventResource,
 		Key:  []string{"EntityEventSequence"},
 		Fields: []Field{
 			{Name: "EntityEventSequence", Type: "Edm.Int64"},

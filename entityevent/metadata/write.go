@@ -10,8 +10,8 @@ import (
 
 const edm = "http://docs.oasis-open.org/odata/ns/edm"
 
-// Write writes the schema as EDMX with exactly one Schema element. What was read from such a document
-// is written as it was, with the types that were added since at their ends.
+// Write writes the schema as EDMX with exactly one Schema element. A document with one is written as it was
+// read, with what was added since at the ends of its schema and its container.
 func (s *Schema) Write(w io.Writer) error {
 	if s.raw != nil {
 		_, err := w.Write(s.raw)
@@ -21,51 +21,56 @@ func (s *Schema) Write(w io.Writer) error {
 	b.WriteString(xml.Header + `<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx">` + "\n  <edmx:DataServices>\n")
 	fmt.Fprintf(b, "    <Schema Namespace=%s xmlns=%q>\n", attr(s.Namespace), edm)
 	for _, t := range s.Types {
-		t.write(b, "EntityType", "")
-	}
-	for _, t := range s.Complex {
-		t.write(b, "ComplexType", "")
-	}
-	for _, e := range s.Enums {
-		e.write(b)
+		s.writeType(b, t, "")
 	}
 	b.WriteString("      <EntityContainer Name=\"Container\">\n")
 	for _, set := range s.sets() {
-		fmt.Fprintf(b, "        <EntitySet Name=%s EntityType=%s/>\n", attr(set.Name), attr(set.Type))
+		s.writeSet(b, set, "")
 	}
 	b.WriteString("      </EntityContainer>\n    </Schema>\n  </edmx:DataServices>\n</edmx:Edmx>\n")
 	_, err := w.Write(b.Bytes())
 	return err
 }
 
+// sets returns the resources.
 func (s *Schema) sets() []Set {
 	if len(s.Sets) > 0 {
 		return s.Sets
 	}
-	sets := make([]Set, len(s.Types))
-	for i, t := range s.Types {
-		sets[i] = Set{Name: t.Name, Type: s.Namespace + "." + t.Name}
+	var sets []Set
+	for _, t := range s.Types {
+		if !t.abstract {
+			sets = append(sets, Set{Name: t.Name, Type: s.Namespace + "." + t.Name})
+		}
 	}
 	return sets
 }
 
-// splice writes a type that was added into the document that was read.
-func (s *Schema) splice(t *EntityType) {
+// splice writes what was added into the document: a set, and its type if that is new.
+func (s *Schema) splice(set Set, t *EntityType, before []Set) {
 	if s.raw == nil {
 		return
 	}
 	// The namespace stands on the elements themselves: the document may have given it a prefix.
-	if s.setsEnd == 0 {
-		container := fmt.Sprintf("<EntityContainer xmlns=%q Name=\"Container\">\n", edm)
-		for _, set := range s.sets()[:len(s.Types)-1] {
-			container += fmt.Sprintf("<EntitySet Name=%s EntityType=%s/>\n", attr(set.Name), attr(set.Type))
-		}
-		s.insert(s.schemaEnd, container+"</EntityContainer>\n")
-		s.setsEnd = s.schemaEnd - len("</EntityContainer>\n")
-	}
-	s.insert(s.setsEnd, fmt.Sprintf("<EntitySet xmlns=%q Name=%s EntityType=%s/>\n", edm, attr(t.Name), attr(s.Namespace+"."+t.Name)))
+	space := " xmlns=" + attr(s.space)
 	b := &bytes.Buffer{}
-	t.write(b, "EntityType", edm)
+	if s.setsEnd == 0 {
+		fmt.Fprintf(b, "<EntityContainer%s Name=\"Container\">\n", space)
+		for _, set := range before {
+			s.writeSet(b, set, "")
+		}
+		b.WriteString("      </EntityContainer>\n")
+		s.insert(s.schemaEnd, b.String())
+		s.setsEnd = s.schemaEnd - len("      </EntityContainer>\n")
+		b.Reset()
+	}
+	s.writeSet(b, set, space)
+	s.insert(s.setsEnd, b.String())
+	if t == nil {
+		return
+	}
+	b.Reset()
+	s.writeType(b, t, space)
 	s.insert(s.schemaEnd, b.String())
 }
 
@@ -78,16 +83,35 @@ func (s *Schema) insert(at int, text string) {
 	}
 }
 
-func (t *EntityType) write(b *bytes.Buffer, element, namespace string) {
-	fmt.Fprintf(b, "      <%s", element)
-	if namespace != "" {
-		fmt.Fprintf(b, " xmlns=%q", namespace)
-	}
-	fmt.Fprintf(b, " Name=%s", attr(t.Name))
-	if t.Base != "" {
-		fmt.Fprintf(b, " BaseType=%s", attr(t.Base))
+func (s *Schema) writeSet(b *bytes.Buffer, set Set, space string) {
+	fmt.Fprintf(b, "        <EntitySet%s Name=%s EntityType=%s", space, attr(set.Name), attr(set.Type))
+	links := s.written(set.Name)
+	if len(links) == 0 {
+		b.WriteString("/>\n")
+		return
 	}
 	b.WriteString(">\n")
+	for _, l := range links {
+		fmt.Fprintf(b, "          <NavigationPropertyBinding Path=%s Target=%s/>\n", attr(l.Name), attr(l.Target))
+	}
+	b.WriteString("        </EntitySet>\n")
+}
+
+// written returns the links of an inferred resource. Those of a document stand in it.
+func (s *Schema) written(resource string) []Link {
+	if s.read {
+		return nil
+	}
+	var links []Link
+	for _, name := range s.Links(resource) {
+		l, _ := s.Link(resource, name)
+		links = append(links, l)
+	}
+	return links
+}
+
+func (s *Schema) writeType(b *bytes.Buffer, t *EntityType, space string) {
+	fmt.Fprintf(b, "      <EntityType%s Name=%s>\n", space, attr(t.Name))
 	if len(t.Key) > 0 {
 		b.WriteString("        <Key>\n")
 		for _, k := range t.Key {
@@ -98,14 +122,24 @@ func (t *EntityType) write(b *bytes.Buffer, element, namespace string) {
 	for _, f := range t.Fields {
 		f.write(b)
 	}
-	for _, n := range t.Navigations {
-		fmt.Fprintf(b, "        <NavigationProperty Name=%s Type=%s", attr(n.Name), attr(n.Type))
-		if !n.Nullable {
-			b.WriteString(` Nullable="false"`)
-		}
-		b.WriteString("/>\n")
+	for _, l := range s.written(t.Name) {
+		s.writeLink(b, t, l)
 	}
-	fmt.Fprintf(b, "      </%s>\n", element)
+	b.WriteString("      </EntityType>\n")
+}
+
+func (s *Schema) writeLink(b *bytes.Buffer, t *EntityType, l Link) {
+	edmType := s.Namespace + "." + l.Target
+	if l.Many {
+		edmType = "Collection(" + edmType + ")"
+	}
+	fmt.Fprintf(b, "        <NavigationProperty Name=%s Type=%s", attr(l.Name), attr(edmType))
+	key, _, ok := s.KeyField(l.Target)
+	if _, own := t.at(l.Field); !own || !ok {
+		b.WriteString("/>\n")
+		return
+	}
+	fmt.Fprintf(b, ">\n          <ReferentialConstraint Property=%s ReferencedProperty=%s/>\n        </NavigationProperty>\n", attr(l.Field), attr(key))
 }
 
 func (f Field) write(b *bytes.Buffer) {
@@ -120,35 +154,10 @@ func (f Field) write(b *bytes.Buffer) {
 	if !f.Nullable {
 		b.WriteString(` Nullable="false"`)
 	}
-	for _, facet := range [...]struct{ name, value string }{{"MaxLength", f.MaxLength}, {"Precision", f.Precision}, {"Scale", f.Scale}} {
-		if facet.value != "" {
-			fmt.Fprintf(b, " %s=%s", facet.name, attr(facet.value))
-		}
+	if f.MaxLength != "" {
+		fmt.Fprintf(b, " MaxLength=%s", attr(f.MaxLength))
 	}
-	if f.Lookup == "" {
-		b.WriteString("/>\n")
-		return
-	}
-	fmt.Fprintf(b, ">\n          <Annotation Term=%q String=%s/>\n        </Property>\n", lookupTerm, attr(f.Lookup))
-}
-
-func (e Enum) write(b *bytes.Buffer) {
-	fmt.Fprintf(b, "      <EnumType Name=%s", attr(e.Name))
-	if e.Underlying != "" {
-		fmt.Fprintf(b, " UnderlyingType=%s", attr(e.Underlying))
-	}
-	if e.Flags {
-		b.WriteString(` IsFlags="true"`)
-	}
-	b.WriteString(">\n")
-	for _, m := range e.Members {
-		fmt.Fprintf(b, "        <Member Name=%s", attr(m.Name))
-		if m.Value != "" {
-			fmt.Fprintf(b, " Value=%s", attr(m.Value))
-		}
-		b.WriteString("/>\n")
-	}
-	b.WriteString("      </EnumType>\n")
+	b.WriteString("/>\n")
 }
 
 // attr returns v as an attribute's value with its quotes.
