@@ -20,6 +20,9 @@ type Client struct {
 	Name    string
 	Profile string           // the access profile; "" without one
 	Mask    entityevent.Mask // what it may see
+	// Hide are the fields that it does not know, by resource: none of its answers has them, and it cannot
+	// ask for them.
+	Hide map[string][]string
 }
 
 // Gate decides who may ask.
@@ -88,7 +91,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	version, err := negotiate(r.Header)
 	w.Header().Set("OData-Version", version)
 	if err == nil {
-		if err = s.serve(w, r); err == nil {
+		if err = s.serve(w, r, version); err == nil {
 			s.recovered(r)
 		}
 	}
@@ -99,18 +102,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // negotiate returns the version of the response (OData 4.01 Protocol, 8.2.6 and 8.2.7).
 func negotiate(h http.Header) (string, error) {
-	asked := strings.TrimSpace(h.Get("OData-MaxVersion"))
-	name := "OData-MaxVersion"
-	if asked == "" {
-		asked, name = strings.TrimSpace(h.Get("OData-Version")), "OData-Version"
+	version := "4.01"
+	for _, name := range [...]string{"OData-Version", "OData-MaxVersion"} { // the later one decides
+		switch strings.TrimSpace(h.Get(name)) {
+		case "4.0":
+			version = "4.0"
+		case "4.01":
+			version = "4.01"
+		case "":
+		default:
+			return version, badRequest(name, "The versions of OData here are 4.0 and 4.01")
+		}
 	}
-	switch asked {
-	case "4.0":
-		return "4.0", nil
-	case "", "4.01":
-		return "4.01", nil
-	}
-	return "4.01", &odata.Error{Status: http.StatusBadRequest, Target: name, Message: "The versions of OData here are 4.0 and 4.01"}
+	return version, nil
 }
 
 // exchange is one request and its answer.
@@ -123,10 +127,13 @@ type exchange struct {
 	view    entityevent.View
 	options odata.Options
 	prefer  preferences
+	version string // of OData
+	format  format
+	gzip    bool // the answer may be compressed
 }
 
 // serve answers a request. It returns an error only if nothing was written yet.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, version string) error {
 	if len(r.URL.RawQuery)+len(r.URL.Path) > maxURL {
 		return &odata.Error{Status: http.StatusRequestURITooLong, Message: "The URL is too long: ask for fewer keys at a time"}
 	}
@@ -138,7 +145,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	x := &exchange{Server: s, w: w, r: r, path: path, prefer: parsePrefer(r.Header)}
+	x := &exchange{Server: s, w: w, r: r, path: path, prefer: parsePrefer(r.Header), version: version}
 	allow := x.allowed()
 	allows := slices.Contains(allow, r.Method)
 	scope := bearer.ScopeRead
@@ -158,9 +165,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	case r.Method == http.MethodOptions:
 		w.WriteHeader(http.StatusNoContent)
 		return nil
-	case writes(r.Method):
+	}
+	x.format = formatOf("", r.Header)
+	x.gzip = acceptsGzip(r.Header.Get("Accept-Encoding"))
+	if writes(r.Method) {
 		return x.write()
 	}
+	w.Header().Set("Vary", "Accept, Accept-Encoding")
 	if x.options, err = odata.ParseOptions(r.URL.RawQuery); err != nil {
 		return err
 	}
@@ -192,13 +203,8 @@ func (x *exchange) allowed() []string {
 // read answers GET and HEAD.
 func (x *exchange) read() error {
 	p := x.path
-	format, message := "application/json", "JSON"
-	if p.Resource == "$metadata" {
-		format, message = "application/xml", "XML"
-	}
-	if asked := strings.ToLower(strings.TrimSpace(cutParameters(x.options.Format))); asked != "" &&
-		asked != format && "application/"+asked != format && (asked != "text/plain" || len(p.Rest) == 0) {
-		return notOffered("$format", "The only format here is "+message)
+	if err := x.checkFormat(); err != nil {
+		return err
 	}
 	switch {
 	case p.Resource == "":
@@ -214,9 +220,26 @@ func (x *exchange) read() error {
 	return x.records()
 }
 
-func cutParameters(mediaType string) string {
-	before, _, _ := strings.Cut(mediaType, ";")
-	return before
+// checkFormat reads $format, which beats Accept.
+func (x *exchange) checkFormat() error {
+	if x.options.Format == "" {
+		return nil
+	}
+	offered := "application/json"
+	switch {
+	case x.path.Resource == "$metadata":
+		offered = "application/xml"
+	case len(x.path.Rest) > 0 && x.path.Rest[len(x.path.Rest)-1] == "$count":
+		offered = "text/plain"
+	}
+	asked, _, _ := strings.Cut(x.options.Format, ";")
+	asked = strings.ToLower(strings.TrimSpace(asked))
+	_, short, _ := strings.Cut(offered, "/")
+	if asked != offered && asked != short && (offered != "text/plain" || asked != "json" && asked != "application/json") {
+		return notOffered("$format", "The only format here is "+offered)
+	}
+	x.format = formatOf(x.options.Format, nil)
+	return nil
 }
 
 func (s *Server) feed() string {

@@ -3,7 +3,6 @@ package producer
 import (
 	"net/http"
 	"net/url"
-	"strconv"
 )
 
 // service answers with the service document.
@@ -14,9 +13,13 @@ func (x *exchange) service() error {
 	}
 	s := x.stream(http.StatusOK)
 	defer s.release()
-	s.text(`{"@odata.context":`)
-	s.quoted(x.Root + "/$metadata")
-	s.text(`,"value":[`)
+	s.text("{")
+	if !x.format.bare() {
+		s.member("@odata.context")
+		s.quoted(x.Root + "/$metadata")
+	}
+	s.member("value")
+	s.text("[")
 	for i, name := range names {
 		if i > 0 {
 			s.text(",")
@@ -38,11 +41,10 @@ func (x *exchange) metadata() error {
 	if err != nil {
 		return err
 	}
-	h := x.w.Header()
-	h.Set("Content-Type", "application/xml; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(text)))
-	if _, err := x.w.Write(text); err != nil {
-		x.abort(x.r, err)
-	}
+	s := x.stream(http.StatusOK)
+	defer s.release()
+	s.contentType = "application/xml; charset=utf-8"
+	s.buf = append(s.buf, text...)
+	s.end()
 	return nil
 }

@@ -2,8 +2,12 @@ package producer
 
 import (
 	"encoding/json"
+	"io"
+	"net/http"
 	"strconv"
 	"sync"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 const (
@@ -13,17 +17,20 @@ const (
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// stream is a JSON answer that is sent while it is made. A small one has a Content-Length.
+// stream is an answer that is sent while it is made, compressed if the client likes. A small one has a
+// Content-Length.
 type stream struct {
-	x      *exchange
-	status int
-	pooled *[]byte
-	buf    []byte
-	sent   bool // the first byte is on its way: an error can only abort
+	x           *exchange
+	status      int
+	contentType string
+	pooled      *[]byte
+	buf         []byte
+	sent        bool // the first byte is on its way: an error can only abort
+	packed      *gzip.Writer
 }
 
 func (x *exchange) stream(status int) *stream {
-	s := &stream{x: x, status: status, pooled: buffers.Get().(*[]byte)}
+	s := &stream{x: x, status: status, contentType: x.format.contentType(), pooled: buffers.Get().(*[]byte)}
 	s.buf = (*s.pooled)[:0]
 	return s
 }
@@ -37,32 +44,102 @@ func (s *stream) room() {
 
 func (s *stream) flush() {
 	if !s.sent {
-		s.x.w.Header().Set("Content-Type", "application/json")
-		s.x.w.WriteHeader(s.status)
-		s.sent = true
+		if s.compresses() {
+			s.x.w.Header().Set("Content-Encoding", "gzip")
+			if s.x.r.Method != http.MethodHead {
+				s.packed = compressor(s.x.w)
+			}
+		}
+		s.begin()
 	}
-	if _, err := s.x.w.Write(s.buf); err != nil {
-		s.x.abort(s.x.r, err)
+	if s.packed != nil {
+		s.write(s.packed, s.buf)
+	} else {
+		s.write(s.x.w, s.buf)
 	}
 	s.buf = s.buf[:0]
 }
 
+// compresses says whether an answer leaves compressed that has at least what is in the buffer.
+func (s *stream) compresses() bool { return len(s.buf) >= compressFrom && s.x.gzip }
+
+func (s *stream) begin() {
+	s.x.w.Header().Set("Content-Type", s.contentType)
+	s.x.w.WriteHeader(s.status)
+	s.sent = true
+}
+
+func (s *stream) write(to io.Writer, text []byte) {
+	if s.x.r.Method == http.MethodHead {
+		return
+	}
+	if _, err := to.Write(text); err != nil {
+		s.x.abort(s.x.r, err)
+	}
+}
+
 // end sends the rest.
 func (s *stream) end() {
-	if !s.sent {
+	switch {
+	case s.sent:
+		s.flush()
+		if s.packed != nil {
+			if err := s.packed.Close(); err != nil {
+				s.x.abort(s.x.r, err)
+			}
+		}
+	case !s.compresses():
 		s.x.w.Header().Set("Content-Length", strconv.Itoa(len(s.buf)))
+		s.begin()
+		s.write(s.x.w, s.buf)
+	case s.x.r.Method == http.MethodHead: // its length is known to who compresses it
+		s.flush()
+	default:
+		s.whole()
 	}
-	s.flush()
 	s.release()
 }
 
-// release gives the buffer back. It may be called again.
+// whole sends an answer that is complete in the buffer, compressed and with its length.
+func (s *stream) whole() {
+	pooled := buffers.Get().(*[]byte)
+	small := appender((*pooled)[:0])
+	s.packed = compressor(&small)
+	if _, err := s.packed.Write(s.buf); err != nil {
+		s.x.abort(s.x.r, err)
+	}
+	if err := s.packed.Close(); err != nil {
+		s.x.abort(s.x.r, err)
+	}
+	h := s.x.w.Header()
+	h.Set("Content-Encoding", "gzip")
+	h.Set("Content-Length", strconv.Itoa(len(small)))
+	s.begin()
+	s.write(s.x.w, small)
+	*pooled = small[:0]
+	buffers.Put(pooled)
+}
+
+// release gives what was borrowed back. It may be called again.
 func (s *stream) release() {
 	if s.pooled != nil && cap(s.buf) <= keepBuffer {
 		*s.pooled = s.buf[:0]
 		buffers.Put(s.pooled)
 	}
 	s.pooled = nil
+	if s.packed != nil {
+		s.packed.Reset(nil) // it must not keep the connection
+		compressors.Put(s.packed)
+		s.packed = nil
+	}
+}
+
+// member begins the next member of an object.
+func (s *stream) member(name string) {
+	if n := len(s.buf); n == 0 || s.buf[n-1] != '{' {
+		s.buf = append(s.buf, ',')
+	}
+	s.buf = append(append(append(s.buf, '"'), name...), '"', ':')
 }
 
 func (s *stream) text(text string) { s.buf = append(s.buf, text...) }
