@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/resosync/resosync/entityevent/metadata"
+	"github.com/resosync/resosync/entityevent/odata"
 )
 
 // MaxProfiles is how many profiles a configuration may have: each has a bit of a mask.
@@ -47,6 +49,9 @@ func (r *reader) profiles(p *Producer) {
 func (r *reader) access(path, resource string, in Profile, keys map[string]string) {
 	r.resource(path, resource)
 	a := in[resource]
+	if a.Filter != "" {
+		r.filter(path+".filter", a.Filter)
+	}
 	if a.With != "" {
 		r.with(path+".with", resource, in)
 	}
@@ -82,5 +87,16 @@ func (r *reader) with(path, resource string, in Profile) {
 		r.report(path, "this profile does not show %s: give it a rule of its own beside this one", with)
 	case parent.With != "":
 		r.report(path, "%s is seen with %s itself: name a resource that has a rule of its own", with, parent.With)
+	}
+}
+
+// filter checks a filter as far as it can be without the fields' types.
+func (r *reader) filter(path, text string) {
+	expr, err := odata.ParseFilter(text, nil)
+	switch {
+	case err != nil:
+		r.report(path, "%v", err)
+	case odata.At(expr, time.Unix(0, 0)).String() != expr.String():
+		r.report(path, "now() is not for profiles: what a client sees of a record may change only when the record does")
 	}
 }
