@@ -71,12 +71,16 @@ func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
+	var keys map[string]string
+	if c.Producer != nil {
+		keys = c.Producer.Keys
+	}
 	for _, feed := range feedNames(c) {
 		schema := edmx
 		if feed != servedFeed(c) {
 			schema = nil
 		}
-		if a.schemas[feed], err = producer.OpenSchema(ctx, a.store, feed, schema); err != nil {
+		if a.schemas[feed], err = producer.OpenSchema(ctx, a.store, feed, schema, keys); err != nil {
 			return nil, err
 		}
 		a.schemas[feed].Logger = logger

@@ -437,7 +437,7 @@ func TestLongPollTimes(t *testing.T) {
 // bubbleServer serves a store to record.
 func bubbleServer(t testing.TB, store producer.Store) *producer.Server {
 	t.Helper()
-	schema, err := producer.OpenSchema(t.Context(), store, entityevent.Local, nil)
+	schema, err := producer.OpenSchema(t.Context(), store, entityevent.Local, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -235,7 +235,7 @@ func FuzzImport(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	store := openStore(f, f.TempDir())
-	schema, err := producer.OpenSchema(context.Background(), store, entityevent.Local, nil)
+	schema, err := producer.OpenSchema(context.Background(), store, entityevent.Local, nil, nil)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -143,7 +143,7 @@ func TestSchemaIsReadFromAFullDisk(t *testing.T) {
 	if !strings.Contains(log.String(), "schema saved again") {
 		t.Errorf("%s", log.String())
 	}
-	again, err := producer.OpenSchema(t.Context(), store, entityevent.Local, nil)
+	again, err := producer.OpenSchema(t.Context(), store, entityevent.Local, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

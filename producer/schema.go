@@ -24,6 +24,7 @@ type Schema struct {
 	store Store
 	feed  string
 	fixed bool
+	keys  map[string]string // the configuration's, for inferring
 
 	mu    sync.RWMutex // of model
 	model *metadata.Schema
@@ -48,10 +49,14 @@ type schemaDoc struct {
 }
 
 // OpenSchema returns the schema of a feed. With an EDMX, which becomes the Schema's own, it is that one
-// and EntityEvent; without, it is inferred.
-func OpenSchema(ctx context.Context, store Store, feed string, edmx *metadata.Schema) (*Schema, error) {
-	s := &Schema{store: store, feed: feed, fixed: edmx != nil, model: edmx}
+// and EntityEvent; without, it is inferred, and keys are the key fields of resources whose key is not
+// the Data Dictionary's. An EDMX with faults is refused, and so is a key by which records are not kept.
+func OpenSchema(ctx context.Context, store Store, feed string, edmx *metadata.Schema, keys map[string]string) (*Schema, error) {
+	s := &Schema{store: store, feed: feed, fixed: edmx != nil, model: edmx, keys: keys}
 	if s.fixed {
+		if err := edmx.Check(); err != nil {
+			return nil, fmt.Errorf("the metadata have faults, mend them first:\n%w", err)
+		}
 		s.model.Add(metadata.EntityEvent())
 		return s, nil
 	}
@@ -67,13 +72,18 @@ func (s *Schema) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kept := schemaDoc{Schema: &metadata.Schema{Namespace: metadata.Namespace}}
+	kept := schemaDoc{Schema: &metadata.Schema{Namespace: metadata.Namespace, Keys: s.keys}}
 	if doc.Version > 0 && doc.Body != nil {
 		if err := json.Unmarshal(doc.Body, &kept); err != nil {
 			return err
 		}
 	}
 	kept.Schema.Add(metadata.EntityEvent())
+	for resource, key := range s.keys {
+		if t := kept.Schema.Type(resource); t != nil && len(t.Key) == 1 && t.Key[0] != key {
+			return fmt.Errorf("the records of %s are kept by %s, not by %s: leave the key as it is, or import them into a new store", resource, t.Key[0], key)
+		}
+	}
 	s.mu.Lock()
 	s.model = kept.Schema
 	s.mu.Unlock()
@@ -158,7 +168,7 @@ func (s *Schema) infer(record entityevent.Record) (changed bool, err error) {
 		return false, fmt.Errorf("%s: %w", record.Ref, err)
 	}
 	if t := s.model.Type(record.Resource); t != nil && len(t.Key) == 0 {
-		if key := keyOf(record); key != "" {
+		if key := s.keyOf(record); key != "" {
 			changed = s.model.SetKey(record.Resource, key) || changed
 		}
 	}
@@ -170,7 +180,7 @@ func (s *Schema) infer(record entityevent.Record) (changed bool, err error) {
 func (s *Schema) name(resource string) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key, ok := metadata.KnownKey(resource)
+	key, ok := s.model.KnownKey(resource)
 	if !ok || s.model.Type(resource) != nil {
 		return false
 	}
@@ -196,7 +206,7 @@ func (s *Schema) keep(ctx context.Context, resource, field string) error {
 
 // keyOf returns the name of the member that holds a record's key. Where the rule leaves a choice among
 // those that have this value, any holds it: first those whose names end in Key.
-func keyOf(record entityevent.Record) string {
+func (s *Schema) keyOf(record entityevent.Record) string {
 	var holders []string
 	_ = entityevent.EachMember(record.Body, func(name string, _ []byte) error { // stored bodies are objects
 		if entityevent.StringMember(record.Body, name) == record.Key {
@@ -204,7 +214,8 @@ func keyOf(record entityevent.Record) string {
 		}
 		return nil
 	})
-	if key, ok := metadata.ChooseKey(record.Resource, holders); ok {
+	key, ok := s.model.ChooseKey(record.Resource, holders)
+	if _, told := s.keys[record.Resource]; ok || told {
 		return key
 	}
 	for _, key := range slices.Concat(metadata.KeyCandidates(holders), holders) {
@@ -260,7 +271,7 @@ func (s *Schema) KeyField(resource string) (name, edmType string, ok bool) {
 	if name, edmType, ok = s.model.KeyField(resource); ok || s.fixed {
 		return name, edmType, ok
 	}
-	name, ok = metadata.KnownKey(resource)
+	name, ok = s.model.KnownKey(resource)
 	return name, "Edm.String", ok
 }
 
@@ -286,7 +297,7 @@ func (s *Schema) Resource(name string) (resource string, ok bool) {
 	if s.fixed {
 		return "", false
 	}
-	return metadata.KnownResource(name)
+	return s.model.KnownResource(name)
 }
 
 // Resources returns the names of the resources as of now.

@@ -59,7 +59,7 @@ type service struct {
 
 func serve(t testing.TB, store entityevent.Store, edmx *metadata.Schema) *service {
 	t.Helper()
-	schema, err := producer.OpenSchema(t.Context(), store, entityevent.Local, edmx)
+	schema, err := producer.OpenSchema(t.Context(), store, entityevent.Local, edmx, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -444,7 +444,7 @@ func TestSchemaGrowsOverARestart(t *testing.T) {
 	dir := t.TempDir()
 	store := openStore(t, dir)
 	counted := &countingReads{Store: store}
-	schema, err := producer.OpenSchema(t.Context(), counted, entityevent.Local, nil)
+	schema, err := producer.OpenSchema(t.Context(), counted, entityevent.Local, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -462,7 +462,7 @@ func TestSchemaGrowsOverARestart(t *testing.T) {
 	if counted.keys != 2503 {
 		t.Errorf("looked at %d records of 2503", counted.keys)
 	}
-	again, err := producer.OpenSchema(t.Context(), counted, entityevent.Local, nil)
+	again, err := producer.OpenSchema(t.Context(), counted, entityevent.Local, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ const (
 )
 
 // Infer grows the schema by a record, one JSON object: its resource, fields it did not know, and types
-// wide enough for its values. The key field is that of ChooseKey; once found it stays. What is no object
+// wide enough for its values. The key field is that of s.ChooseKey; once found it stays. What is no object
 // changes nothing.
 func (s *Schema) Infer(resource string, body []byte) (changed bool) {
 	d := json.NewDecoder(bytes.NewReader(body))
@@ -48,7 +48,7 @@ func (s *Schema) Infer(resource string, body []byte) (changed bool) {
 	for i, f := range t.Fields {
 		names[i] = f.Name
 	}
-	key, ok := ChooseKey(resource, names)
+	key, ok := s.ChooseKey(resource, names)
 	return ok && s.SetKey(resource, key) || changed
 }
 

@@ -55,6 +55,33 @@ func KnownKey(resource string) (field string, ok bool) {
 	return field, ok
 }
 
+// KnownKey returns the key field that s.Keys or else the Data Dictionary gives a resource.
+func (s *Schema) KnownKey(resource string) (field string, ok bool) {
+	if field, ok = s.Keys[resource]; ok {
+		return field, true
+	}
+	return KnownKey(resource)
+}
+
+// ChooseKey picks a key field as the function ChooseKey does, but first that of s.Keys, and then no other.
+func (s *Schema) ChooseKey(resource string, members []string) (field string, ok bool) {
+	if field, ok = s.Keys[resource]; ok {
+		return field, slices.Contains(members, field)
+	}
+	return ChooseKey(resource, members)
+}
+
+// KnownResource returns the resource of s.Keys or the Data Dictionary's of this name in any case, for
+// @reso.context writes it in lower case.
+func (s *Schema) KnownResource(name string) (resource string, ok bool) {
+	for r := range s.Keys {
+		if strings.EqualFold(r, name) {
+			return r, true
+		}
+	}
+	return KnownResource(name)
+}
+
 // ChooseKey picks the key field of a resource from the names of a record's members, where no schema says
 // it: the Data Dictionary's, else the one named after the resource, else the only one that ends in Key. It
 // is false when this leaves a choice, for by the wrong key different records would be taken for one.
@@ -83,8 +110,7 @@ func KeyCandidates(members []string) []string {
 	return candidates
 }
 
-// KnownResource returns the Data Dictionary's resource of this name in any case, for @reso.context
-// writes it in lower case.
+// KnownResource returns the Data Dictionary's resource of this name in any case.
 func KnownResource(name string) (resource string, ok bool) {
 	for r := range keys {
 		if strings.EqualFold(r, name) {

@@ -26,6 +26,9 @@ type Schema struct {
 	Complex   []*EntityType `json:"-"` // without a key
 	Enums     []Enum        `json:"-"`
 	Sets      []Set         `json:"-"` // none: one for each type, of its name
+	// Keys are the key fields of resources whose key is not the Data Dictionary's, or not in it. They are
+	// for inferring.
+	Keys map[string]string `json:"-"`
 
 	read      bool                   // from a document: what it does not declare is not there
 	faults    []error                // what Check tells

@@ -62,7 +62,7 @@ func (m members) Enum(name string) (*odata.Enum, bool) {
 
 // typed returns the fields of a resource with their types, nil if there is no such resource.
 func (s *Schema) typed(resource string) map[string]odata.Type {
-	known, ok := KnownKey(resource)
+	known, ok := s.KnownKey(resource)
 	if s.Type(resource) == nil && (s.read || !ok) {
 		return nil
 	}

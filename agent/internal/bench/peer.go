@@ -47,7 +47,7 @@ func (anyone) Admit(*http.Request, string) (producer.Client, error) {
 
 // odata serves a store's records and log, with the write API.
 func odata(ctx context.Context, store *sqlite.Store) (root string, stop func(), err error) {
-	schema, err := producer.OpenSchema(ctx, store, entityevent.Local, nil)
+	schema, err := producer.OpenSchema(ctx, store, entityevent.Local, nil, nil)
 	if err != nil {
 		return "", nil, err
 	}

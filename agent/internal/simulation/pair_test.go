@@ -72,7 +72,7 @@ func (w *world) startProducer(l *life) error {
 	if err != nil {
 		return err
 	}
-	served, err := producer.OpenSchema(l.ctx, l.store, entityevent.Local, schema)
+	served, err := producer.OpenSchema(l.ctx, l.store, entityevent.Local, schema, nil)
 	if err != nil {
 		return err
 	}
