@@ -64,10 +64,10 @@ var leaves = map[string]bool{"entityevent": true, "entityevent/odata": true, "en
 
 func mayImport(from, to string, test bool) bool {
 	store := to == "entityevent/sqlite" || to == "entityevent/postgres"
-	suite := to == "entityevent/storetest" || to == "entityevent/odata/odatatest"
+	suite := to == "entityevent/storetest" || to == "entityevent/odata/odatatest" || to == "entityevent/openapitest"
 	switch top, _, _ := strings.Cut(from, "/"); {
 	case top == "agent":
-		return !suite
+		return !suite || test && to == "entityevent/openapitest"
 	case test && (store || suite):
 		return true
 	case top == "producer", top == "consumer", top == "config":

@@ -1,0 +1,161 @@
+package openapitest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	validation "github.com/pb33f/libopenapi-validator/errors"
+	"github.com/pb33f/libopenapi-validator/parameters"
+	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
+	"github.com/pb33f/libopenapi/orderedmap"
+)
+
+const (
+	maxBody = 1 << 20 // of a body that is looked at
+	ends    = 20      // entries of a long collection that are looked at, first and last
+)
+
+// plain are the headers of HTTP itself, which a document need not name.
+var plain = []string{
+	"Accept-Ranges", "Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods",
+	"Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Access-Control-Max-Age", "Cache-Control", "Connection",
+	"Content-Encoding", "Content-Length", "Content-Type", "Date", "Trailer", "Transfer-Encoding", "Vary", "X-Content-Type-Options",
+}
+
+// answer checks an answer.
+func (d *Document) answer(m match, response *v3.Response, answer *http.Response, body []byte) []string {
+	problems := d.headers(response, answer.Header)
+	head := answer.Request != nil && answer.Request.Method == http.MethodHead
+	switch {
+	case orderedmap.Len(response.Content) == 0:
+		if len(body) > 0 {
+			problems = append(problems, fmt.Sprintf("a body, where the document has none: %.200s", body))
+		}
+		return problems
+	case body == nil && !head:
+		return problems // it was too long to be kept
+	case len(body) == 0 && !head:
+		return append(problems, "no body")
+	}
+	checked := *answer
+	checked.Body = http.NoBody
+	if !head {
+		checked.Body = io.NopCloser(bytes.NewReader(shorten(body)))
+	}
+	asked := &http.Request{Method: m.method, URL: answer.Request.URL, Header: answer.Request.Header}
+	if head {
+		asked.Method = http.MethodHead
+	}
+	_, found := d.validator.GetResponseBodyValidator().ValidateResponseBodyWithPathItem(asked, &checked, m.item, m.template)
+	return append(problems, texts(found)...)
+}
+
+// headers checks the headers of an answer.
+func (d *Document) headers(response *v3.Response, answer http.Header) []string {
+	var problems []string
+	described := d.described[response]
+	for name := range answer {
+		declared := func(other string) bool { return strings.EqualFold(name, other) }
+		if !slices.ContainsFunc(plain, declared) && !slices.ContainsFunc(slices.Collect(described.KeysFromOldest()), declared) {
+			problems = append(problems, "the header "+name+" is not in the document")
+		}
+	}
+	slices.Sort(problems)
+	for name, header := range described.FromOldest() {
+		values := answer.Values(name)
+		if header.Required && len(values) == 0 {
+			problems = append(problems, "the header "+name+" is missing")
+		}
+		for _, text := range values {
+			var value any = text
+			schema := header.Schema.Schema()
+			if n, err := strconv.ParseInt(text, 10, 64); err == nil && slices.Contains(schema.Type, "integer") {
+				value = n
+			}
+			problems = append(problems, texts(parameters.ValidateSingleParameterSchema(schema, value, "header", "the header", name,
+				"response", "header", d.options, "", ""))...)
+		}
+	}
+	return problems
+}
+
+// request checks a request that was accepted.
+func (d *Document) request(m match, r *http.Request, body []byte) []string {
+	if !m.described {
+		return nil
+	}
+	var problems []string
+	for name := range r.URL.Query() {
+		if strings.HasPrefix(name, "$") && !slices.ContainsFunc(slices.Concat(m.operation.Parameters, m.item.Parameters), func(p *v3.Parameter) bool {
+			return p.In == "query" && strings.EqualFold(p.Name, name)
+		}) {
+			problems = append(problems, "the option "+name+" is not in the document")
+		}
+	}
+	slices.Sort(problems)
+	asked := r.Clone(r.Context())
+	asked.Method = m.method
+	_, found := d.validator.GetParameterValidator().ValidateHeaderParamsWithPathItem(asked, m.item, m.template)
+	problems = append(problems, texts(found)...)
+	if m.operation.RequestBody != nil && body != nil {
+		asked.Body = io.NopCloser(bytes.NewReader(body))
+		asked.Header.Del("Content-Encoding")
+		_, found = d.validator.GetRequestBodyValidator().ValidateRequestBodyWithPathItem(asked, m.item, m.template)
+		problems = append(problems, texts(found)...)
+	}
+	return problems
+}
+
+// Webhook returns what is wrong with a request that the server sent to another: the post operation of the
+// document's webhook with that name.
+func (d *Document) Webhook(name string, r *http.Request, body []byte) []string {
+	item := d.model.Webhooks.GetOrZero(name)
+	if item == nil {
+		return []string{"the document has no webhook " + name}
+	}
+	sent := r.Clone(r.Context())
+	_, found := d.validator.GetParameterValidator().ValidateHeaderParamsWithPathItem(sent, item, name)
+	sent.Body = io.NopCloser(bytes.NewReader(body))
+	_, inBody := d.validator.GetRequestBodyValidator().ValidateRequestBodyWithPathItem(sent, item, name)
+	return texts(append(found, inBody...))
+}
+
+// shorten leaves the first and last entries of a long collection.
+func shorten(body []byte) []byte {
+	if len(body) < 64<<10 {
+		return body
+	}
+	var page map[string]json.RawMessage
+	var entries []json.RawMessage
+	if json.Unmarshal(body, &page) != nil || json.Unmarshal(page["value"], &entries) != nil || len(entries) <= 2*ends {
+		return body
+	}
+	var err error
+	if page["value"], err = json.Marshal(slices.Concat(entries[:ends], entries[len(entries)-ends:])); err != nil {
+		return body
+	}
+	short, err := json.Marshal(page)
+	if err != nil {
+		return body
+	}
+	return short
+}
+
+// texts are the problems in words.
+func texts(found []*validation.ValidationError) []string {
+	var all []string
+	for _, e := range found {
+		text := e.Message + ": " + e.Reason
+		for _, s := range e.SchemaValidationErrors {
+			text += "; " + s.FieldPath + " " + s.Reason
+		}
+		all = append(all, text)
+	}
+	return all
+}
