@@ -56,7 +56,15 @@ func (p *parser) comparison(left node, op Op, right node, at int) (node, error) 
 	if left.Type().Kind == Enumeration && op != Eq && op != Ne && right.Type().Kind != Null {
 		return node{}, p.errorf(at, "%s does not order %s, %s", op, brief(left.String()), left.Type())
 	}
-	return node{fold(Comparison{left.Expr, op, right.Expr}), start}, nil
+	return node{fold(Comparison{plain(left.Expr), op, right.Expr}), start}, nil
+}
+
+// plain returns a literal without the name of its enumeration, which the other side has too.
+func plain(e Expr) Expr {
+	if named, ok := e.(enumLiteral); ok {
+		return named.Literal
+	}
+	return e
 }
 
 // alike gives two sides of a comparison the same kind. A literal is on the right.
@@ -97,7 +105,8 @@ func (p *parser) alike(left, right *node) error {
 		right.Expr = Literal{l.Kind, named.Text}
 		return nil
 	}
-	if l.Kind != r.Kind && !(l.Kind.number() && r.Kind.number()) || l.Enum != r.Enum && !constant(right.Expr) {
+	_, fixed := right.Expr.(Literal)
+	if l.Kind != r.Kind && !(l.Kind.number() && r.Kind.number()) || l.Enum != r.Enum && !fixed {
 		return p.mismatch(*left, *right)
 	}
 	return nil
@@ -172,11 +181,14 @@ func (p *parser) membership(left node) (node, error) {
 		}
 		m.Values[i] = v.Expr.(Literal)
 		if v.Type().Kind != Null {
-			m.Left = side.Expr
+			m.Left = plain(side.Expr)
 		}
 	}
 	if m.Left == nil { // in (null)
-		m.Left = left.Expr
+		if err := p.alike(&left, &node{Literal{Null, "null"}, left.at}); err != nil {
+			return node{}, err
+		}
+		m.Left = plain(left.Expr)
 	}
 	return node{fold(m), left.at}, nil
 }
@@ -271,14 +283,11 @@ func (p *parser) lambda(path, name string, at int) (node, error) {
 		return node{}, p.errorf(at, "There is no field %q", brief(path))
 	}
 	t, err := p.resolve(path, at)
-	if err != nil {
-		return node{}, err
-	}
 	if t.Kind == Untyped {
 		t.Collection = true
 	}
-	if !t.Collection || t.Kind == Complex {
-		return node{}, p.errorf(at, "%s over %s, %s, is not offered: only over collections of values", name, brief(path), t)
+	if err != nil || !t.Collection || t.Kind == Complex {
+		return node{}, p.errorf(at, "%s over %q is not offered: only over a field that is a collection of values", name, brief(path))
 	}
 	l.Over.Of = t
 	p.pos++ // the parenthesis

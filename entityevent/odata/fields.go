@@ -1,7 +1,10 @@
 package odata
 
 import (
-	"strconv"
+	"cmp"
+	"errors"
+	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -15,7 +18,9 @@ func ParseSelect(text string, scope Scope) ([]string, error) {
 			return nil
 		}
 		f, err := p.field(at)
-		fields = append(fields, f.Path)
+		if !slices.Contains(fields, f.Path) {
+			fields = append(fields, f.Path)
+		}
 		return err
 	})
 	if all || err != nil {
@@ -24,7 +29,8 @@ func ParseSelect(text string, scope Scope) ([]string, error) {
 	return fields, nil
 }
 
-// ParseOrderBy reads an $orderby: fields, each with asc or desc in any case. Its error is an *Error 400.
+// ParseOrderBy reads an $orderby: fields, each with asc or desc in any case, each once. Its error is an
+// *Error 400.
 func ParseOrderBy(text string, scope Scope) ([]Order, error) {
 	var orders []Order
 	err := items("$orderby", text, scope, func(p *parser, at int) error {
@@ -39,25 +45,39 @@ func ParseOrderBy(text string, scope Scope) ([]Order, error) {
 		if order.Desc = p.keyword("desc"); !order.Desc {
 			p.keyword("asc")
 		}
-		orders = append(orders, order)
+		if !slices.ContainsFunc(orders, func(o Order) bool { return o.Field.Path == f.Path }) { // else the first decides
+			orders = append(orders, order)
+		}
 		return nil
 	})
 	return orders, err
 }
 
-// ParseExpand reads an $expand: names of navigations that are known, each with options in parentheses,
-// between semicolons. Its error is an *Error 400, or 501 for an option that is not offered.
+// ParseExpand reads an $expand: names of navigations that are known, each once, each with options in
+// parentheses, between semicolons. What the options say is read later, as that of the query itself. Its
+// error is an *Error 400, or 501 for an option that is not offered.
 func ParseExpand(text string, known func(name string) bool) ([]Expand, error) {
 	var expands []Expand
 	err := items("$expand", text, nil, func(p *parser, at int) error {
-		f, err := p.field(at)
-		if err != nil {
-			return err
+		word := p.peek()
+		name, rest, below := strings.Cut(word, "/")
+		switch {
+		case word == "":
+			return p.unexpected()
+		case word == "*":
+			return p.errorf(at, "* is not offered: name what to expand,")
+		case !known(name):
+			return p.errorf(at, "There is nothing to expand called %q", brief(word))
+		case below && rest == "$count":
+			return p.errorf(at, "%q is not offered: write %s($count=true),", word, name)
+		case below:
+			return p.errorf(at, "%q is not offered: write %s($expand=…),", brief(word), name)
+		case slices.ContainsFunc(expands, func(e Expand) bool { return e.Name == name }):
+			return p.errorf(at, "%s stands twice", name)
 		}
-		if !known(f.Path) {
-			return p.errorf(at, "There is nothing to expand called %q", brief(f.Path))
-		}
-		e := Expand{Name: f.Path}
+		p.pos += len(word)
+		var err error
+		e := Expand{Name: name}
 		if p.symbol('(') {
 			start := p.pos
 			end, ok := closing(p.text, p.pos)
@@ -75,14 +95,14 @@ func ParseExpand(text string, known func(name string) bool) ([]Expand, error) {
 	return expands, err
 }
 
-// Within says that an error of the options, or of what they say, is one of this $expand.
+// Within returns an *Error of the options, or of what they say, as one of this $expand.
 func (e Expand) Within(err error) error {
-	refusal, ok := err.(*Error) //nolint:errorlint // made by this package
-	if !ok {
+	var refusal *Error
+	if !errors.As(err, &refusal) || e.Name == "" {
 		return err
 	}
 	inner := *refusal
-	inner.Message = "$expand of " + e.Name + ", " + strconv.Quote(refusal.Target) + ": " + refusal.Message
+	inner.Message = "In " + cmp.Or(refusal.Target, "the options") + " of $expand=" + e.Name + ": " + refusal.Message
 	inner.Target = "$expand"
 	return &inner
 }
@@ -112,7 +132,11 @@ func nested(text string) (Options, error) {
 			}
 		}
 		name, value, _ := strings.Cut(text[start:end], "=")
-		if err := o.add(seen, strings.ToLower(strings.TrimSpace(name)), value); err != nil {
+		switch name = strings.ToLower(strings.TrimSpace(name)); name {
+		case "$format", "$skiptoken", "last_event":
+			return Options{}, refuse(http.StatusBadRequest, name, name+" is no option of $expand")
+		}
+		if err := o.add(seen, name, value); err != nil {
 			return Options{}, err
 		}
 		start = end + 1

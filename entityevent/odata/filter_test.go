@@ -85,7 +85,7 @@ func TestParseFilterRefuses(t *testing.T) {
 		"K in ('a',)":                         `Unexpected ")" at position 10`,
 		"K in ('a' 'b')":                      `Unexpected "'" at position 10`,
 		"K in (L)":                            `Want a literal, not "L" at position 6`,
-		"K gt 2026-02-30":                     `Unexpected "2026-02-30" at position 5`,
+		"K gt 2026-02-30":                     `"2026-02-30" is no number, date, time with its zone (Z, or +02:00 with the + as %2B), or Guid at position 5`,
 		"é eq 'ü' x":                          `Unexpected "x" at position 9`,
 		"K eq 'a'; drop":                      `Unexpected ";" at position 8`,
 		"\xff eq 1":                           "$filter is not UTF-8",
@@ -95,20 +95,21 @@ func TestParseFilterRefuses(t *testing.T) {
 		"A eq B":                              "A and B are of unknown types and do not compare at position 5",
 		"A add 1 eq 2":                        "The operator add is not offered at position 2",
 		"Media/any(m:m/A eq 1)":               `"m/A" is not offered: any and all look at values, not at records at position 12`,
+		"K eq INF":                            `"INF" is no number, date, time with its zone (Z, or +02:00 with the + as %2B), or Guid at position 5`,
 	} {
-		checkRefusal(t, text, want, http.StatusBadRequest)
+		e, err := odata.ParseFilter(text, nil)
+		checkError(t, text, e, err, http.StatusBadRequest, "$filter", want)
 	}
 }
 
-func checkRefusal(t *testing.T, text, want string, status int) {
+func checkError(t *testing.T, text string, read any, err error, status int, target, message string) {
 	t.Helper()
-	e, err := odata.ParseFilter(text, nil)
 	var refusal *odata.Error
 	if !errors.As(err, &refusal) {
-		t.Errorf("%s: read as %v, error %v", text, e, err)
+		t.Errorf("%s: read as %v, error %v", text, read, err)
 		return
 	}
-	if refusal.Message != want || refusal.Status != status || refusal.Target != "$filter" {
+	if refusal.Message != message || refusal.Status != status || refusal.Target != target {
 		t.Errorf("%s: %d %s %s", text, refusal.Status, refusal.Target, refusal.Message)
 	}
 }

@@ -100,15 +100,16 @@ func (ev evaluation) value(e Expr) value {
 		return e.value()
 	case Call:
 		return ev.call(e)
+	case Conjunction, Disjunction, Negation, Comparison, Membership, Has, Lambda:
+		switch ev.truth(e) {
+		case yes:
+			return value{kind: Bool, n: 1}
+		case no:
+			return value{kind: Bool}
+		case unknown:
+		}
 	}
-	switch ev.truth(e) {
-	case yes:
-		return value{kind: Bool, n: 1}
-	case no:
-		return value{kind: Bool}
-	default:
-		return value{}
-	}
+	return value{}
 }
 
 // raw returns the JSON text of a field, nil if there is none.

@@ -220,8 +220,10 @@ func (p *parser) relation() (node, error) {
 			return node{}, err
 		}
 		return p.comparison(left, Op(op), right, at)
+	case "", "and", "or":
+		return left, nil
 	}
-	return left, nil
+	return node{}, p.unexpected()
 }
 
 // value reads a literal, a field, a function, a lambda, or an expression in parentheses.
@@ -284,7 +286,10 @@ func (p *parser) name(word string, at int) (node, error) {
 			return node{}, p.errorf(at, "%q is not offered: any and all look at values, not at records", brief(word))
 		}
 	}
-	if !fieldName.MatchString(word) || word == "INF" || word == "NaN" {
+	switch c := word[0]; {
+	case c >= '0' && c <= '9', c == '-', c == '+', word == "INF", word == "NaN":
+		return node{}, p.errorf(at, "%q is no number, date, time with its zone (Z, or +02:00 with the + as %%2B), or Guid", brief(word))
+	case !fieldName.MatchString(word):
 		p.pos = at
 		return node{}, p.unexpected()
 	}

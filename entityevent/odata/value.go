@@ -42,9 +42,7 @@ func fit(raw []byte, kind Kind) value {
 		return value{}
 	case '"':
 		switch kind {
-		case String, Enumeration:
-			return value{kind: kind, s: text(raw)}
-		case Guid:
+		case String, Enumeration, Guid:
 			return value{kind: kind, s: text(raw)}
 		case Date:
 			if s := text(raw); isDate(s) {
@@ -56,6 +54,7 @@ func fit(raw []byte, kind Kind) value {
 				return value{kind: DateTimeOffset, n: n}
 			}
 			return value{}
+		default:
 		}
 	case 't', 'f':
 		if kind == Bool {
@@ -67,10 +66,13 @@ func fit(raw []byte, kind Kind) value {
 	case '{', '[':
 	default:
 		if kind.number() {
-			if n, err := strconv.ParseInt(view(raw), 10, 64); err == nil {
-				return value{kind: Int, n: n}
+			s := view(raw)
+			if isDigits(strings.TrimPrefix(s, "-")) {
+				if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+					return value{kind: Int, n: n}
+				}
 			}
-			f, _ := strconv.ParseFloat(view(raw), 64) // beyond the range: infinite
+			f, _ := strconv.ParseFloat(s, 64) // beyond the range: infinite
 			return value{kind: Decimal, f: f}
 		}
 	}
@@ -92,7 +94,7 @@ func compare(a value, op Op, b value) bool {
 			return false
 		}
 	}
-	c := 0
+	var c int
 	switch {
 	case a.kind == Int && b.kind == Decimal:
 		c = compareMixed(a.n, b.f)
