@@ -65,7 +65,8 @@ func (h *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.admin.ServeHTTP(w, r.WithContext(ctx))
 		return
 	}
-	get := map[string]http.HandlerFunc{"": h.links, "/healthz": alive, "/readyz": h.readiness, "/metrics": h.metrics.ServeHTTP}[strings.TrimSuffix(path, "/")]
+	get := map[string]http.HandlerFunc{"": h.links, "/healthz": alive, "/readyz": h.readiness, "/metrics": h.metrics.ServeHTTP,
+		"/openapi.json": serveDescription}[strings.TrimSuffix(path, "/")]
 	switch {
 	case get == nil:
 		problem(w, http.StatusNotFound, "nothing is served at this path; GET / names what is")
@@ -92,7 +93,7 @@ func (h *routes) links(w http.ResponseWriter, _ *http.Request) {
 		Href string `json:"href"`
 		Name string `json:"name,omitempty"`
 	}
-	links := map[string]any{"self": link{Href: "/"}, "odata": link{Href: "/odata"}}
+	links := map[string]any{"self": link{Href: "/"}, "odata": link{Href: "/odata"}, "openapi": link{Href: "/openapi.json"}}
 	var hooks []link
 	for _, name := range h.targets {
 		hooks = append(hooks, link{Href: "/webhooks/" + name, Name: name})
