@@ -164,7 +164,7 @@ func (b *builder) entity(e *element) *EntityType {
 func facets(e *element, typeName string) Field {
 	return Field{
 		Name: e.attr("Name"), Type: e.attr(typeName), Nullable: e.attr("Nullable") != "false",
-		MaxLength: e.attr("MaxLength"), Precision: e.attr("Precision"), Scale: e.attr("Scale"),
+		MaxLength: e.attr("MaxLength"), Precision: e.attr("Precision"), Scale: e.attr("Scale"), Default: e.attr("DefaultValue"),
 	}
 }
 

@@ -66,6 +66,7 @@ type Field struct {
 	MaxLength string `json:"max_length,omitempty"`
 	Precision string `json:"precision,omitempty"`
 	Scale     string `json:"scale,omitempty"`
+	Default   string `json:"-"`                // what it is if it is not written
 	Lookup    string `json:"lookup,omitempty"` // the annotation RESO.OData.Metadata.LookupName
 }
 

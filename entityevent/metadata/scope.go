@@ -45,14 +45,24 @@ type members struct {
 }
 
 func (m members) Field(name string) (odata.Type, bool) {
+	f, _, ok := m.declared(name)
+	if !ok {
+		return odata.Type{}, false
+	}
+	return m.schema.typeOf(f.Type), true
+}
+
+// declared returns a field of the type or of one that it extends, and whether one of these is open.
+func (m members) declared(name string) (f Field, open, ok bool) {
 	t := m.of
 	for n := 0; n < maxBases && t != nil; n++ {
 		if i, ok := t.at(name); ok {
-			return m.schema.typeOf(t.Fields[i].Type), true
+			return t.Fields[i], open, true
 		}
+		open = open || t.Open
 		t = m.schema.complex[t.Base]
 	}
-	return odata.Type{}, false
+	return Field{}, open, false
 }
 
 func (m members) Enum(name string) (*odata.Enum, bool) {
