@@ -1,15 +1,18 @@
 package odata_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/resosync/resosync/entityevent/odata"
+	"github.com/resosync/resosync/entityevent/odata/odatatest"
 )
 
 // wantRefusal is what a reader may refuse with: one of these statuses, a sentence, and no more text than the
@@ -29,25 +32,62 @@ func wantRefusal(t *testing.T, in string, err error, statuses ...int) {
 	}
 }
 
+// FuzzParseFilter: what is read, with and without a scope, is printed and read back as the same, and is
+// answered for any record.
 func FuzzParseFilter(f *testing.F) {
 	for _, seed := range []string{
 		"EntityEventSequence gt 100 and ResourceName eq 'Property'", "K in ('a','b')", "not (A eq null or B le 1.5)",
 		"K eq 'O''Neil'", "A eq 2026-01-01T00:00:00Z", "((((", "'' eq ''", "a eq b eq c", "not not A eq 1", "K in (1,'2',null)",
+		"Appliances/any(a:a eq 'X' or tolower(a) eq 'y')", "Status has Status'Active'", "Uses has org.reso.test.Uses'A,B'", "(PoolYN eq true) eq contains(City,'x')",
+		"now() gt ModificationTimestamp", "Address/City eq 'x'", "true", "1 eq 1", "a/any()", "Status'Active' eq Status'Pending'", "Status'Active' in (null)", "Opened/all(o:o lt now())",
+	} {
+		f.Add(seed, `{"City":"x","Appliances":["X"],"Status":"Active"}`)
+	}
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, text, record string) {
+		for _, scope := range []odata.Scope{nil, odatatest.Scope()} {
+			e, err := odata.ParseFilter(text, scope)
+			if err != nil {
+				wantRefusal(t, text, err, 400)
+				continue
+			}
+			again, err := odata.ParseFilter(e.String(), scope)
+			if err != nil {
+				t.Fatalf("%q printed as %q, which is refused: %v", text, e, err)
+			}
+			if e.String() != again.String() || !reflect.DeepEqual(e, again) {
+				t.Fatalf("%q printed as %q, then as %q", text, e, again)
+			}
+			at := odata.At(e, now)
+			if fixed, err := odata.ParseFilter(at.String(), scope); err != nil || !reflect.DeepEqual(at, fixed) {
+				t.Fatalf("%q at a time is %q, read as %v, %v", text, at, fixed, err)
+			}
+			odata.Holds(at, func(string) []byte { return []byte(record) }) // also what is no JSON
+			if json.Valid([]byte(record)) && strings.HasPrefix(record, "{") {
+				odata.Holds(at, odatatest.Member([]byte(record)))
+			}
+		}
+	})
+}
+
+// FuzzParseInstant: what time.Parse reads as RFC 3339 is the same instant, and no more is read, but for letters
+// in lower case. It is laxer: 1:00, a comma, an offset of 24:60.
+func FuzzParseInstant(f *testing.F) {
+	for _, seed := range []string{
+		"2024-05-06T10:00:00Z", "2024-05-06T10:00:00.5000009+02:00", "0000-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999999-23:59", "1969-12-31T23:59:59.000001Z",
+		"2024-02-29T00:00:00Z", "2023-02-29T00:00:00Z", "1900-02-29T00:00:00Z", "2000-02-29T00:00:00Z", "2024-05-06T24:00:00Z", "2024-05-06T10:00:60Z", "2024-05-06T10:00:00,5Z",
+		"2024-05-06T1:00:00Z", "2024-05-06T10:00:00.Z", "2024-05-06t10:00:00z", "2024-05-06 10:00:00Z", "2024-05-06T10:00:00+0200", "2024-05-06T10:00:00+24:00", "2024-13-01T00:00:00Z",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		e, err := odata.ParseFilter(text, nil)
-		if err != nil {
-			wantRefusal(t, text, err, 400, 501)
-			return
-		}
-		again, err := odata.ParseFilter(e.String(), nil)
-		if err != nil {
-			t.Fatalf("%q printed as %q, which is refused: %v", text, e, err)
-		}
-		if e.String() != again.String() || !reflect.DeepEqual(e, again) {
-			t.Fatalf("%q printed as %q, then as %q", text, e, again)
+		got, ok := odata.ParseInstant(text)
+		want, err := time.Parse(time.RFC3339Nano, strings.ToUpper(text))
+		switch strict := len(text) >= 20 && text[13] == ':' && !strings.Contains(text, ",") && (!strings.HasSuffix(text[:len(text)-2], ":") || text[len(text)-5:] < "24" && text[len(text)-2:] < "60"); {
+		case ok != (err == nil && strict):
+			t.Fatalf("%q: %v, %v", text, ok, err)
+		case ok && want.UnixMicro() != got:
+			t.Fatalf("%q: %d, want %d", text, got, want.UnixMicro())
 		}
 	})
 }
