@@ -16,12 +16,12 @@ import (
 // collection is an array. Everything else is null.
 //
 // eq and ne are never null: null equals null alone. gt, ge, lt and le with a null are false. in is eq with
-// any of the list. Functions and has of a null are null. and, or and not have three values, and null is not
+// any of the list. Functions of a null are null. and, or and not have three values, and null is not
 // true in the end. any and all take a null as not true, and what is no array as empty. Strings compare by
-// their bytes, Guids in any case, false is less than true. tolower and toupper are those of strings.
+// their bytes, Guids in any case, false is less than true. tolower and toupper are those of package strings.
 //
 // has looks for members in a string, between commas and without the spaces around, or in the strings of
-// an array.
+// an array, and is null for anything else.
 func Holds(e Expr, member func(name string) []byte) bool {
 	return evaluation{member: member}.truth(e) == yes
 }

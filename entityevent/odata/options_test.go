@@ -133,7 +133,7 @@ func TestParseExpand(t *testing.T) {
 	}
 	_, err = odata.ParseFilter("Nope eq 1", odatatest.Scope())
 	checkError(t, "within", nil, expands[0].Within(err), 400, "$expand", `In $filter of $expand=Media: There is no field "Nope" at position 0`)
-	if other := errors.New("x"); expands[0].Within(other) != other {
+	if other := errors.New("x"); !errors.Is(expands[0].Within(other), other) {
 		t.Error("another error is changed")
 	}
 }
