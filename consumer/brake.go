@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/odata"
 )
 
 // kindBrake is the kind of the brake's documents: one of each resource of a feed, under feed/resource.
@@ -227,8 +228,11 @@ func (t *task) keep() entityevent.Setback {
 func (r *round) removedSince(ctx context.Context, resource string, after entityevent.Sequence) ([]entityevent.Setback, error) {
 	var again []entityevent.Setback
 	seen := map[string]bool{}
+	ofResource := odata.Comparison{
+		Left: odata.Field{Path: "ResourceName", Of: odata.Type{Kind: odata.String}}, Op: odata.Eq, Right: odata.Literal{Kind: odata.String, Text: resource},
+	}
 	for {
-		page, err := r.Store.Events(ctx, r.view(), entityevent.EventQuery{After: after, Resources: []string{resource}, Limit: commitRows})
+		page, err := r.Store.Events(ctx, r.view(), entityevent.EventQuery{After: after, Filter: ofResource, Limit: commitRows})
 		if err != nil {
 			return nil, err
 		}

@@ -363,3 +363,17 @@ func EachMember(raw []byte, each func(name string, value []byte) error) error {
 	}
 	return s.end()
 }
+
+// Member returns the JSON text of a member of an event, as RCP-27 names it, and nil for others. It is what
+// odata.Holds asks for.
+func (e Event) Member(name string) []byte {
+	switch name {
+	case "EntityEventSequence":
+		return strconv.AppendInt(nil, int64(e.Sequence), 10)
+	case "ResourceName":
+		return appendQuotedString(nil, e.Resource)
+	case "ResourceRecordKey":
+		return appendQuotedString(nil, e.Key)
+	}
+	return nil
+}

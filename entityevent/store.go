@@ -24,9 +24,12 @@ type Log interface {
 	// Events returns the events that v may see and q asks for, and how far it looked. The work of one
 	// call is bounded whatever the size of the log: a page may be empty though more follows.
 	Events(ctx context.Context, v View, q EventQuery) (Page, error)
-	// Wait blocks until an event that v may see exists after the position, or ctx ends; then it
-	// returns ctx's cause. Closing the store ends it with ErrClosed.
-	Wait(ctx context.Context, v View, after Sequence) error
+	// CountEvents returns how many events Events would return without a limit. It works in bounded steps,
+	// and its work grows with the part of the log between After and Before.
+	CountEvents(ctx context.Context, v View, q EventQuery) (int64, error)
+	// Wait blocks until an event that v may see and q asks for exists, or ctx ends; then it returns ctx's
+	// cause. Events that q does not ask for do not end it. Closing the store ends it with ErrClosed.
+	Wait(ctx context.Context, v View, q EventQuery) error
 }
 
 // Records reads the current records.
@@ -154,11 +157,13 @@ type Outcome struct {
 
 // EventQuery asks for a page of events.
 type EventQuery struct {
-	After     Sequence // only events above it
-	Before    Sequence // only events below it; 0: no bound
-	Resources []string // only events of these; empty: of all
-	Order     Order
-	Limit     int // events at most; Default 100
+	After  Sequence // only events above it
+	Before Sequence // only events below it; 0: no bound
+	// Filter is what else must hold of an event: bound, without now(), over the fields that Event.Member
+	// knows. nil: nothing. Bounds of the sequence belong into After and Before, which cost nothing.
+	Filter odata.Expr
+	Order  Order
+	Limit  int // events at most; Default 100
 }
 
 // Order is the direction of a page of events.

@@ -1,10 +1,10 @@
 package producer
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/odata"
@@ -14,24 +14,67 @@ const (
 	eventResource = "EntityEvent"
 	sequenceField = "EntityEventSequence"
 	resourceField = "ResourceName"
+	keyField      = "ResourceRecordKey"
+	urlField      = "ResourceRecordUrl"
 )
 
-var eventFields = []string{sequenceField, resourceField, "ResourceRecordKey", "ResourceRecordUrl"}
+// eventFields are the fields of EntityEvent (RCP-27), and what can be asked of them: the URL is made for
+// the answer.
+type eventFields struct{ url bool }
 
-// eventQuery is a $filter on EntityEvent, as bounds.
+// Field implements odata.Scope.
+func (f *eventFields) Field(name string) (odata.Type, bool) {
+	switch name {
+	case sequenceField:
+		return odata.Type{Kind: odata.Int}, true
+	case urlField:
+		f.url = true
+		fallthrough
+	case resourceField, keyField:
+		return odata.Type{Kind: odata.String}, true
+	}
+	return odata.Type{}, false
+}
+
+// Enum implements odata.Scope.
+func (f *eventFields) Enum(string) (*odata.Enum, bool) { return nil, false }
+
+// eventQuery is what is asked of EntityEvent: bounds of the sequence, which cost nothing however long the
+// log is, and the rest.
 type eventQuery struct {
-	after     int64    // exclusive
-	before    int64    // exclusive; 0: none
-	follows   bool     // has a lower bound: asks for what is new
-	resources []string // nil: all
-	empty     bool     // nothing can match
+	after   int64   // exclusive
+	before  int64   // exclusive; 0: none
+	numbers []int64 // nil: all
+	follows bool    // has a lower bound: asks for what is new
+	empty   bool    // nothing can match
+	filter  odata.Expr
+}
+
+// eventQuery reads $filter and last_event.
+func (x *exchange) eventQuery() (eventQuery, error) {
+	var q eventQuery
+	if text := x.options.Filter; text != nil {
+		var fields eventFields
+		e, err := odata.ParseFilter(*text, &fields)
+		if err != nil {
+			return q, err
+		}
+		if fields.url {
+			return q, notOffered("$filter", "Filtering by "+urlField+" is not offered: filter by "+resourceField+" and "+keyField)
+		}
+		if err := q.bind(odata.At(e, time.Now())); err != nil {
+			return q, err
+		}
+	}
+	if n := x.options.LastEvent; n != nil {
+		q.after, q.follows = max(q.after, *n), true
+	}
+	return q, nil
 }
 
 // bind narrows the query by a filter.
 func (q *eventQuery) bind(e odata.Expr) error {
 	switch e := e.(type) {
-	case nil:
-		return nil
 	case odata.Conjunction:
 		for _, term := range e {
 			if err := q.bind(term); err != nil {
@@ -41,102 +84,112 @@ func (q *eventQuery) bind(e odata.Expr) error {
 		return nil
 	case odata.Comparison:
 		if field, value, ok := sides(e); ok && field == sequenceField {
-			return q.bound(e.Op, value)
-		}
-	}
-	resources, err := resourcesOf(e)
-	if err != nil {
-		return err
-	}
-	if q.resources != nil {
-		resources = slices.DeleteFunc(resources, func(r string) bool { return !slices.Contains(q.resources, r) })
-	}
-	q.resources = resources
-	q.empty = q.empty || len(resources) == 0
-	return nil
-}
-
-// bound narrows the query by a comparison of the sequence.
-func (q *eventQuery) bound(op odata.Op, value odata.Literal) error {
-	if value.Kind != odata.Int {
-		return badRequest("$filter", sequenceField+" is compared with a whole number")
-	}
-	n, err := strconv.ParseInt(value.Text, 10, 64)
-	if err != nil {
-		return badRequest("$filter", sequenceField+" is compared with a whole number")
-	}
-	above := func(n int64) { q.after = max(q.after, n) }
-	below := func(n int64) { // exclusive
-		if n <= 1 {
-			q.empty = true
-		} else if q.before == 0 || n < q.before {
-			q.before = n
-		}
-	}
-	switch op {
-	case odata.Gt:
-		above(n)
-		q.follows = true
-	case odata.Ge:
-		above(max(n, 1) - 1)
-		q.follows = true
-	case odata.Lt:
-		below(n)
-	case odata.Le:
-		if n < math.MaxInt64 {
-			below(n + 1)
-		}
-	case odata.Eq:
-		if n < 1 || n == math.MaxInt64 { // no store counts so far, and n + 1 has no form
-			q.empty = true
-			return nil
-		}
-		above(n - 1)
-		below(n + 1)
-	default:
-		return notOffered("$filter", fmt.Sprintf("Filtering EntityEvent by %s %s is not offered", sequenceField, op))
-	}
-	return nil
-}
-
-// resourcesOf reads ResourceName eq 'a', in ('a','b'), or several of these with or.
-func resourcesOf(e odata.Expr) ([]string, error) {
-	var field string
-	var values []odata.Literal
-	switch e := e.(type) {
-	case odata.Disjunction:
-		var all []string
-		for _, term := range e {
-			some, err := resourcesOf(term)
-			if err != nil {
-				return nil, err
+			if bound, err := q.bound(e.Op, value); bound || err != nil {
+				return err
 			}
-			all = append(all, some...)
-		}
-		return all, nil
-	case odata.Comparison:
-		var value odata.Literal
-		var ok bool
-		if field, value, ok = sides(e); ok && e.Op == odata.Eq {
-			values = []odata.Literal{value}
 		}
 	case odata.Membership:
-		field, values = e.Left.String(), e.Values
-	}
-	if field != "" && !slices.Contains(eventFields, field) {
-		return nil, badRequest("$filter", fmt.Sprintf("EntityEvent has no field %s", field))
-	}
-	if field != resourceField || values == nil {
-		return nil, notOffered("$filter", fmt.Sprintf("Filtering EntityEvent by %s is not offered: only by bounds of %s and by names with %s", e, sequenceField, resourceField))
-	}
-	names := make([]string, len(values))
-	for i, v := range values {
-		if v.Kind != odata.String {
-			return nil, badRequest("$filter", resourceField+" is compared with a string")
+		if f, ok := e.Left.(odata.Field); ok && f.Path == sequenceField {
+			if err := q.among(e.Values); err != nil {
+				return err
+			}
 		}
-		names[i] = v.Text
 	}
-	return names, nil
+	switch rest := q.filter.(type) {
+	case nil:
+		q.filter = e
+	case odata.Conjunction:
+		q.filter = append(rest, e)
+	default:
+		q.filter = odata.Conjunction{rest, e}
+	}
+	return nil
+}
+
+// bound narrows the query by a comparison of the sequence, and says whether that is all that it says.
+func (q *eventQuery) bound(op odata.Op, value odata.Literal) (bool, error) {
+	n, exact, err := number(value)
+	if err != nil || value.Kind == odata.Null || op == odata.Ne {
+		return false, err
+	}
+	switch op {
+	case odata.Eq:
+		return false, q.among([]odata.Literal{value}) // who waits must know it still
+	case odata.Gt:
+		q.after, q.follows = max(q.after, n), true
+	case odata.Ge:
+		if exact {
+			n = max(n, 1) - 1
+		}
+		q.after, q.follows = max(q.after, n), true
+	case odata.Lt:
+		if exact {
+			n = max(n, 1) - 1
+		}
+		q.upTo(n)
+	case odata.Le:
+		q.upTo(n)
+	}
+	return true, nil
+}
+
+// upTo sets an upper bound, inclusive.
+func (q *eventQuery) upTo(n int64) {
+	switch {
+	case n <= 0:
+		q.empty = true
+	case n < math.MaxInt64 && (q.before == 0 || n < q.before):
+		q.before = n + 1
+	}
+}
+
+// among narrows the query to some numbers.
+func (q *eventQuery) among(values []odata.Literal) error {
+	numbers := []int64{}
+	for _, v := range values {
+		n, exact, err := number(v)
+		if err != nil {
+			return err
+		}
+		if exact && n > 0 && (q.numbers == nil || slices.Contains(q.numbers, n)) {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	q.numbers = slices.Compact(numbers)
+	return nil
+}
+
+// number returns the whole number that a literal is, or the one below it. null is none.
+func number(v odata.Literal) (n int64, exact bool, err error) {
+	switch v.Kind {
+	case odata.Int:
+		return v.Int(), true, nil
+	case odata.Decimal:
+		f := math.Floor(v.Float())
+		if !(f >= math.MinInt64 && f < math.MaxInt64) {
+			return 0, false, badRequest("$filter", v.Text+" is beyond the numbers that "+sequenceField+" can have")
+		}
+		return int64(f), f == v.Float(), nil
+	}
+	return 0, false, nil
+}
+
+// resume narrows the query to what follows a $skiptoken.
+func (q *eventQuery) resume(from string, order entityevent.Order) error {
+	if from == "" {
+		return nil
+	}
+	n, err := strconv.ParseInt(from, 10, 64)
+	if err != nil || n < 0 {
+		return badRequest("$skiptoken", "The $skiptoken is not one of ours: begin again without it")
+	}
+	if order == entityevent.OldestFirst {
+		q.after = max(q.after, n)
+	} else {
+		q.upTo(n - 1)
+	}
+	return nil
 }
 
 // empties says that no event at all lies within the bounds.
@@ -144,10 +197,24 @@ func (q *eventQuery) empties() bool {
 	return q.empty || q.before > 0 && q.before-1 <= q.after
 }
 
+// open says that an event may yet come that lies within the bounds.
+func (q *eventQuery) open(head entityevent.Sequence) bool {
+	highest := int64(math.MaxInt64)
+	if q.before > 0 {
+		highest = q.before - 1
+	}
+	if n := len(q.numbers); q.numbers != nil && n == 0 {
+		return false
+	} else if n > 0 {
+		highest = min(highest, q.numbers[n-1])
+	}
+	return !q.empties() && highest > int64(head)
+}
+
 // query returns q for a store.
 func (q *eventQuery) query(order entityevent.Order, limit int) entityevent.EventQuery {
 	return entityevent.EventQuery{
 		After: entityevent.Sequence(q.after), Before: entityevent.Sequence(q.before),
-		Resources: q.resources, Order: order, Limit: limit,
+		Filter: q.filter, Order: order, Limit: limit,
 	}
 }

@@ -2,7 +2,8 @@ package producer
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,56 +17,81 @@ import (
 // came.
 const gatherFor = time.Second
 
-// events answers GET EntityEvent and EntityEvent(7).
+// events answers GET EntityEvent, EntityEvent(7) and EntityEvent/$count.
 func (x *exchange) events() error {
 	if err := x.checkCursor(); err != nil {
 		return err
 	}
 	p, o := x.path, x.options
-	if o.Expand != nil {
-		return notOffered("$expand", "EntityEvent has nothing to expand")
-	}
-	selected, err := x.selects()
-	if err != nil {
-		return err
-	}
-	for _, field := range selected {
-		if !slices.Contains(eventFields, field) {
-			return badRequest("$select", "EntityEvent has no field "+field)
-		}
-	}
 	if p.KeyName != "" && p.KeyName != sequenceField {
 		return badRequest("", "The key of EntityEvent is "+sequenceField)
 	}
-	if len(p.Rest) > 0 || o.Count {
-		return notOffered("$count", "EntityEvent offers neither $count nor paths below an event")
+	if o.Expand != nil {
+		_, err := odata.ParseExpand(*o.Expand, func(string) bool { return false })
+		return err
 	}
-	if p.Key != nil {
-		return x.event(*p.Key)
-	}
-	var q eventQuery
-	filter, err := x.filter()
+	picked, err := x.eventSelect()
 	if err != nil {
 		return err
 	}
-	if err := q.bind(filter); err != nil {
+	switch {
+	case p.Key != nil && len(p.Rest) == 0:
+		return x.event(*p.Key, picked)
+	case p.Key != nil, len(p.Rest) > 1, len(p.Rest) == 1 && p.Rest[0] != "$count":
+		return notOffered("", "Below EntityEvent only $count is offered")
+	}
+	q, err := x.eventQuery()
+	if err != nil {
 		return err
 	}
-	if o.LastEvent != nil {
-		q.after, q.follows = max(q.after, *o.LastEvent), true
+	if len(p.Rest) == 1 {
+		return x.countEvents(q)
 	}
+	return x.eventPage(q, picked)
+}
+
+// eventSelect reads $select; nil: all fields.
+func (x *exchange) eventSelect() ([]string, error) {
+	if x.options.Select == nil {
+		return nil, nil
+	}
+	return odata.ParseSelect(*x.options.Select, &eventFields{})
+}
+
+// eventOrder reads $orderby. What follows the sequence makes no difference.
+func (x *exchange) eventOrder() (entityevent.Order, error) {
+	if x.options.OrderBy == nil {
+		return entityevent.OldestFirst, nil
+	}
+	orders, err := odata.ParseOrderBy(*x.options.OrderBy, &eventFields{})
+	switch {
+	case err != nil:
+		return 0, err
+	case orders[0].Field.Path != sequenceField:
+		return 0, notOffered("$orderby", "The only order of EntityEvent is by "+sequenceField)
+	case orders[0].Desc:
+		return entityevent.NewestFirst, nil
+	}
+	return entityevent.OldestFirst, nil
+}
+
+// eventPage answers with a page.
+func (x *exchange) eventPage(q eventQuery, picked []string) error {
 	w, err := x.window()
 	if err != nil {
 		return err
 	}
-	order := entityevent.OldestFirst
-	descending, err := x.ordered(sequenceField)
+	order, err := x.eventOrder()
 	if err != nil {
 		return err
 	}
-	if descending {
-		order = entityevent.NewestFirst
+	count := int64(-1)
+	if x.options.Count {
+		if count, err = x.countOfEvents(q); err != nil {
+			return err
+		}
 	}
+	began := q.after
 	if err := q.resume(w.from, order); err != nil {
 		return err
 	}
@@ -73,84 +99,51 @@ func (x *exchange) events() error {
 	if err != nil {
 		return err
 	}
-	x.writeEvents(page, w, order)
-	return nil
-}
-
-// resume narrows the query to what follows a $skiptoken.
-func (q *eventQuery) resume(from string, order entityevent.Order) error {
-	if from == "" {
-		return nil
+	// Who began at 0 reads on: what was forgotten behind a nextLink was gone before.
+	if began > 0 && q.follows && entityevent.Sequence(max(began, q.after)) < page.Floor {
+		return &odata.Error{Status: http.StatusGone, Code: "Forgotten", Target: sequenceField, Message: fmt.Sprintf(
+			"Events up to %d were forgotten for good, so what follows %d is not all that happened: read from 0", page.Floor, max(began, q.after))}
 	}
-	n, err := strconv.ParseInt(from, 10, 64)
-	if err != nil || n < 0 {
-		return badRequest("$skiptoken", "The $skiptoken is not one of ours: begin again without it")
-	}
-	if order == entityevent.OldestFirst {
-		q.after = max(q.after, n)
-	} else if q.before == 0 || n < q.before {
-		q.before = n
-		q.empty = q.empty || n == 0
-	}
+	x.writeEvents(page, w, order, picked, count)
 	return nil
 }
 
 // page reads the page that is asked for, and waits for it if it is preferred to.
 func (x *exchange) page(q eventQuery, w window, order entityevent.Order) (entityevent.Page, error) {
 	if q.empties() || w.limit == 0 {
-		// The store still says which log this is and how far it goes.
-		page, err := x.Store.Events(x.r.Context(), x.view, entityevent.EventQuery{Order: entityevent.NewestFirst, Limit: 1})
-		page.Events, page.More, page.Through = nil, false, page.Head
+		page, err := x.head(x.r.Context())
 		if w.limit == 0 {
 			page.Through = min(entityevent.Sequence(q.after), page.Head)
 		}
 		return page, err
 	}
-	page, err := x.gather(q, w, order)
+	page, err := x.gather(x.r.Context(), q, w, order)
 	if err != nil || x.prefer.wait == 0 {
 		return page, err
 	}
 	applied(x.w.Header(), "wait", strconv.Itoa(x.prefer.wait))
-	holds := q.follows && q.before == 0 && order == entityevent.OldestFirst && w.skip == 0 && x.r.Method != http.MethodHead
-	if !holds || len(page.Events) > 0 || page.More {
+	holds := q.follows && order == entityevent.OldestFirst && w.skip == 0 && x.r.Method != http.MethodHead
+	if !holds || len(page.Events) > 0 || page.More || !q.open(page.Head) {
 		return page, nil
 	}
 	return x.hold(q, w, page)
 }
 
-// hold waits until an event matches, the preferred time is over, or the server drains.
-func (x *exchange) hold(q eventQuery, w window, page entityevent.Page) (entityevent.Page, error) {
-	ctx, cancel := context.WithTimeout(x.r.Context(), time.Duration(x.prefer.wait)*time.Second)
-	defer cancel()
-	defer context.AfterFunc(x.drained, cancel)()
-	for len(page.Events) == 0 {
-		page.Events = nil // a parked request holds no memory that it does not need
-		err := x.Store.Wait(ctx, x.view, max(page.Through, entityevent.Sequence(q.after)))
-		switch {
-		case x.r.Context().Err() != nil:
-			return page, x.r.Context().Err()
-		case ctx.Err() != nil && page.Log != x.Store.LogID():
-			return x.gather(q, w, entityevent.OldestFirst) // the log was named anew meanwhile
-		case ctx.Err() != nil, errors.Is(err, entityevent.ErrClosed):
-			return page, nil
-		case err != nil:
-			return page, err
-		}
-		q.after = max(q.after, int64(page.Through))
-		if page, err = x.gather(q, w, entityevent.OldestFirst); err != nil {
-			return page, err
-		}
-	}
-	return page, nil
+// head reads which log this is and how far it goes, in an empty page.
+func (x *exchange) head(ctx context.Context) (entityevent.Page, error) {
+	return x.Store.Events(ctx, x.view, entityevent.EventQuery{After: math.MaxInt64, Limit: 1})
 }
 
 // gather reads pages of the store until one of ours is full, nothing is left, or it took long.
-func (x *exchange) gather(q eventQuery, w window, order entityevent.Order) (entityevent.Page, error) {
+func (x *exchange) gather(ctx context.Context, q eventQuery, w window, order entityevent.Order) (entityevent.Page, error) {
+	if q.numbers != nil {
+		return x.pick(ctx, q, w, order)
+	}
 	began := time.Now()
 	want := w.skip + w.limit
 	var all entityevent.Page
 	for {
-		page, err := x.Store.Events(x.r.Context(), x.view, q.query(order, want-len(all.Events)))
+		page, err := x.Store.Events(ctx, x.view, q.query(order, want-len(all.Events)))
 		if err != nil {
 			return page, err
 		}
@@ -171,130 +164,95 @@ func (x *exchange) gather(q eventQuery, w window, order entityevent.Order) (enti
 	return all, nil
 }
 
-// writeEvents answers with a page.
-func (x *exchange) writeEvents(page entityevent.Page, w window, order entityevent.Order) {
-	through := page.Through
+// pick reads a page of events whose numbers are named: each is its own place in the log.
+func (x *exchange) pick(ctx context.Context, q eventQuery, w window, order entityevent.Order) (entityevent.Page, error) {
+	all, err := x.head(ctx)
+	if err != nil {
+		return all, err
+	}
+	numbers := slices.Clone(q.numbers)
 	if order == entityevent.NewestFirst {
-		through = page.Head // where such a page begins to look
+		slices.Reverse(numbers)
 	}
-	x.logHeaders(page.Log, through)
-	s := x.stream(http.StatusOK)
-	defer s.release()
-	x.context(s, "")
-	s.text(`,"value":[`)
-	e := x.eventWriter()
-	for i, event := range page.Events {
-		if i > 0 {
-			s.buf = append(s.buf, ',')
+	skip := w.skip
+	for _, n := range numbers {
+		if n <= q.after || q.before > 0 && n >= q.before || n > int64(all.Head) {
+			continue
 		}
-		s.buf = append(e.members(append(s.buf, '{'), event), '}')
-		s.room()
-	}
-	s.text("]")
-	if page.More {
-		// Through is the last event's, or of a page that is not full where it stopped looking.
-		if next := x.next(w, len(page.Events), page.Through.String()); next != "" {
-			s.text(`,"@odata.nextLink":`)
-			s.quoted(next)
+		page, err := x.Store.Events(ctx, x.view, entityevent.EventQuery{
+			After: entityevent.Sequence(n - 1), Before: entityevent.Sequence(n) + 1, Filter: q.filter, Limit: 1,
+		})
+		switch {
+		case err != nil:
+			return page, err
+		case len(page.Events) == 0:
+		case skip > 0:
+			skip--
+		case len(all.Events) == w.limit:
+			all.More, all.Through = true, all.Events[w.limit-1].Sequence
+			return all, nil
+		default:
+			all.Events = append(all.Events, page.Events[0])
 		}
 	}
-	s.text("}")
-	s.end()
+	return all, nil
 }
 
-func (x *exchange) logHeaders(log entityevent.LogID, through entityevent.Sequence) {
-	profile := x.client.Profile
-	if profile == "" {
-		profile = "all"
+// countEvents answers EntityEvent/$count.
+func (x *exchange) countEvents(q eventQuery) error {
+	n, err := x.countOfEvents(q)
+	if err != nil {
+		return err
 	}
-	x.w.Header()["EntityEvent-Log"] = []string{string(log) + "/" + profile}
-	x.w.Header()["EntityEvent-Through"] = []string{through.String()}
+	return x.writeCount(n)
+}
+
+func (x *exchange) countOfEvents(q eventQuery) (int64, error) {
+	if q.empties() {
+		return 0, nil
+	}
+	if q.numbers != nil {
+		page, err := x.pick(x.r.Context(), q, window{limit: math.MaxInt}, entityevent.OldestFirst)
+		return int64(len(page.Events)), err
+	}
+	return x.Store.CountEvents(x.r.Context(), x.view, q.query(entityevent.OldestFirst, 0))
 }
 
 // event answers GET EntityEvent(7).
-func (x *exchange) event(key string) error {
-	absent := notFound("There is no event with the number " + strconv.Quote(key))
-	n, err := strconv.ParseInt(key, 10, 64)
-	if err != nil {
-		return absent
-	}
-	var q eventQuery
-	if err := q.bound(odata.Eq, odata.Literal{Kind: odata.Int, Text: strconv.FormatInt(n, 10)}); err != nil {
+func (x *exchange) event(key string, picked []string) error {
+	if err := x.onlySelect(); err != nil {
 		return err
 	}
-	if q.empties() {
+	absent := notFound("There is no event with the number " + strconv.Quote(key))
+	n, err := strconv.ParseInt(key, 10, 64)
+	if err != nil || n < 1 || n == math.MaxInt64 { // no store counts so far, and n + 1 has no form
 		return absent
 	}
-	page, err := x.Store.Events(x.r.Context(), x.view, q.query(entityevent.OldestFirst, 1))
+	page, err := x.Store.Events(x.r.Context(), x.view, entityevent.EventQuery{
+		After: entityevent.Sequence(n - 1), Before: entityevent.Sequence(n) + 1, Limit: 1,
+	})
 	if err != nil {
 		return err
 	}
 	if len(page.Events) == 0 {
 		return absent
 	}
-	s := x.stream(http.StatusOK)
-	defer s.release()
-	x.context(s, "/$entity")
-	s.text(`,"@odata.id":"` + x.Root + "/" + odata.KeySegment(eventResource, strconv.FormatInt(n, 10), false) + `",`)
-	s.buf = append(x.eventWriter().members(s.buf, page.Events[0]), '}')
-	s.end()
+	x.writeEvent(page.Events[0], picked)
 	return nil
 }
 
-// eventWriter writes events as records, with the URLs of what they name.
-type eventWriter struct {
-	x      *exchange
-	picked []string // of $select; nil: all
-	quoted map[string]bool
+func (x *exchange) writeCount(n int64) error {
+	x.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if _, err := fmt.Fprint(x.w, n); err != nil {
+		x.abort(x.r, err)
+	}
+	return nil
 }
 
-func (x *exchange) eventWriter() eventWriter {
-	return eventWriter{x, x.selected(), map[string]bool{}}
-}
-
-func (e eventWriter) picks(field string) bool {
-	return e.picked == nil || slices.Contains(e.picked, field)
-}
-
-// members appends the members of an event.
-func (e eventWriter) members(dst []byte, event entityevent.Event) []byte {
-	start := len(dst)
-	if e.picks(sequenceField) {
-		dst = append(dst, `"EntityEventSequence":`...)
-		dst = append(strconv.AppendInt(dst, int64(event.Sequence), 10), ',')
+func (x *exchange) onlySelect() error {
+	o := x.options
+	if o.Filter != nil || o.OrderBy != nil || o.Top != nil || o.Skip > 0 || o.Count || o.SkipToken != nil || o.LastEvent != nil {
+		return badRequest("", "One event takes no option but $select and $format")
 	}
-	if e.picks(resourceField) {
-		dst = append(dst, `"ResourceName":`...)
-		dst = append(appendString(dst, event.Resource), ',')
-	}
-	if e.picks("ResourceRecordKey") {
-		dst = append(dst, `"ResourceRecordKey":`...)
-		dst = append(appendString(dst, event.Key), ',')
-	}
-	if e.picks("ResourceRecordUrl") {
-		dst = e.url(dst, event.Ref)
-	}
-	if len(dst) > start {
-		dst = dst[:len(dst)-1]
-	}
-	return dst
-}
-
-// url appends the URL of an event's record, unless it is longer than the standard allows.
-func (e eventWriter) url(dst []byte, ref entityevent.Ref) []byte {
-	inQuotes, known := e.quoted[ref.Resource]
-	if !known {
-		_, edmType, _ := e.x.Schema.KeyField(ref.Resource)
-		inQuotes = quoted(edmType)
-		e.quoted[ref.Resource] = inQuotes
-	}
-	before := len(dst)
-	dst = append(dst, `"ResourceRecordUrl":"`...)
-	start := len(dst)
-	dst = append(append(dst, e.x.Root...), '/')
-	dst = odata.AppendKeySegment(dst, ref.Resource, ref.Key, inQuotes)
-	if len(dst)-start > entityevent.MaxURL {
-		return dst[:before]
-	}
-	return append(dst, `",`...)
+	return nil
 }

@@ -228,7 +228,7 @@ func (r *run) idle(ctx context.Context, b batch) error {
 		}
 	}
 	return r.pause(ctx, wait, func(ctx context.Context) error {
-		return r.Store.Wait(ctx, r.view, r.state.Cursor)
+		return r.Store.Wait(ctx, r.view, entityevent.EventQuery{After: r.state.Cursor})
 	})
 }
 

@@ -1,13 +1,11 @@
 package producer
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/resosync/resosync/entityevent"
@@ -63,30 +61,20 @@ type Server struct {
 	MaxBody  int64        // of a write, in bytes. Default 8 MB.
 	Logger   *slog.Logger // Default: discards.
 
-	once    sync.Once
-	drained context.Context // ends with Drain: what every held request looks at
-	drain   context.CancelFunc
+	holds holds
 
 	// The requests that an unavailable store failed since the last one that it did not; a full disk fails
 	// the writes alone.
 	readsFailed, writesFailed atomic.Int64
 }
 
-// Drain answers the requests that are held for news now, and holds none from then on. It does not wait
-// for them: http.Server.Shutdown does, and it suits http.Server.RegisterOnShutdown.
-func (s *Server) Drain() {
-	s.prepare()
-	s.drain()
-}
-
-func (s *Server) prepare() {
-	s.once.Do(func() { s.drained, s.drain = context.WithCancel(context.Background()) })
-}
+// Drain answers the requests that are held for news now, many of them over two seconds, and holds none from
+// then on. It does not wait for them: http.Server.Shutdown does, and it suits http.Server.RegisterOnShutdown.
+func (s *Server) Drain() { s.holds.drain() }
 
 // ServeHTTP implements http.Handler. It must be called before any mux, for they clean paths, and
 // Property('a//b') is a key.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.prepare()
 	w.Header().Set("Cache-Control", "no-store")
 	version, err := negotiate(r.Header)
 	w.Header().Set("OData-Version", version)

@@ -145,10 +145,10 @@ func TestHeldPollsOfAnUnavailableStore(t *testing.T) {
 	for name, c := range map[string]struct {
 		happens []func(*ailing) // a second apart, after 9 s
 		status  int
-		after   time.Duration
+		after   time.Duration // 0: when the hold ends, up to a tenth early
 	}{
 		"closed":     {[]func(*ailing){func(a *ailing) { _ = a.Close() }}, 200, 9 * time.Second},
-		"unwritable": {[]func(*ailing){func(a *ailing) { a.fall(nil, errAiling) }}, 200, 30 * time.Second},
+		"unwritable": {[]func(*ailing){func(a *ailing) { a.fall(nil, errAiling) }}, 200, 0},
 		"unreadable when something comes": {[]func(*ailing){
 			func(a *ailing) { a.fall(errAiling, nil) },
 			func(a *ailing) { put(t, a, entityevent.Local, 1) },
@@ -164,7 +164,7 @@ func TestHeldPollsOfAnUnavailableStore(t *testing.T) {
 					time.AfterFunc(time.Duration(9+i)*time.Second, func() { happens(store) })
 				}
 				w := record(t, server, "/odata/EntityEvent?last_event=3", "Authorization: Bearer all", "Prefer: wait=30")
-				if took := time.Since(began).Round(time.Second); w.Code != c.status || took != c.after {
+				if took := time.Since(began).Round(time.Second); w.Code != c.status || took != c.after && (c.after > 0 || took < 27*time.Second || took > 30*time.Second) {
 					t.Errorf("%d after %v: %s", w.Code, took, w.Body)
 				}
 				if through := w.Header()["EntityEvent-Through"]; c.status == 200 && (len(through) != 1 || through[0] != "3") || c.status != 200 && through != nil {

@@ -3,123 +3,243 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
-	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/odata"
 )
 
-// pageWork is how many rows of the log one page looks at, at most: a reader who may see few of them gets
-// a short page that says how far it looked.
+// pageWork is how many numbers of the log one page looks at, at most: few of them are unused. A reader who
+// may see few events gets a short page that says how far it looked.
 const pageWork = 50_000
 
+// Each value of a row costs several calls of the driver, so a page comes as one row: the parts of an event,
+// and the events, stand between zero characters, which no name holds.
 const (
-	ascending = `SELECT seq, resource, key, at FROM (SELECT * FROM events
-		WHERE feed = ?1 AND seq > ?2 AND seq < ?3 ORDER BY seq LIMIT ?4) WHERE views & ?5 <> 0`
-	descending = `SELECT seq, resource, key, at FROM (SELECT * FROM events
-		WHERE feed = ?1 AND seq > ?2 AND seq < ?3 ORDER BY seq DESC LIMIT ?4) WHERE views & ?5 <> 0`
-	ofResource  = ` AND resource = ?7`
-	ofResources = ` AND resource IN (SELECT value FROM json_each(?7))`
-	atMost      = ` LIMIT ?6`
+	eventPage  = `SELECT group_concat(seq || char(0) || resource || char(0) || key || char(0) || at, char(0)) FROM (SELECT seq, resource, key, at `
+	eventCount = `SELECT count(*) FROM (SELECT 1 `
+	eventRange = `FROM events WHERE feed = ?1 AND seq > ?2 AND seq < ?3 AND views & ?4 <> 0`
+	ascending  = ` ORDER BY seq LIMIT ?5)`
+	descending = ` ORDER BY seq DESC LIMIT ?5)`
 
-	// Where a page's work ended, if the log goes on there.
-	ascendingEnd  = `SELECT seq FROM events WHERE feed = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT 1 OFFSET ?`
-	descendingEnd = `SELECT seq FROM events WHERE feed = ? AND seq > ? AND seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?`
+	// Where the log goes on.
+	nextEvent     = `SELECT seq FROM events WHERE feed = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT 1`
+	previousEvent = `SELECT seq FROM events WHERE feed = ? AND seq > ? AND seq < ? ORDER BY seq DESC LIMIT 1`
 )
 
 // Events implements entityevent.Log.
 func (s *Store) Events(ctx context.Context, v entityevent.View, q entityevent.EventQuery) (entityevent.Page, error) {
-	var p entityevent.Page
-	err := s.snapshot(ctx, func(c *conn) (err error) {
-		p, err = readPage(c, v, q)
-		return err
-	})
-	if err != nil {
+	r := newEventReader(v, q)
+	if err := s.snapshot(ctx, r.read); err != nil {
 		return entityevent.Page{}, fmt.Errorf("events of feed %q: %w", v.Feed, err)
 	}
-	return p, nil
+	return r.page, nil
 }
 
-func readPage(c *conn, v entityevent.View, q entityevent.EventQuery) (entityevent.Page, error) {
-	var p entityevent.Page
-	if q.Limit <= 0 {
-		q.Limit = 100
-	}
-	before := int64(math.MaxInt64)
-	if q.Before > 0 {
-		before = int64(q.Before)
-	}
-	if _, err := c.one(logQuery, func(row []driver.Value) {
-		p.Log, p.Head = entityevent.LogID(str(row[0])), entityevent.Sequence(integer(row[1]))
-	}); err != nil {
-		return p, err
-	}
-	query, end := ascending, ascendingEnd
-	if q.Order == entityevent.NewestFirst {
-		query, end = descending, descendingEnd
-	}
-	// One more than asked for, to know whether more follow.
-	args := []any{v.Feed, int64(q.After), before, int64(pageWork), int64(v.Mask), int64(q.Limit) + 1}
-	switch len(q.Resources) {
-	case 0:
-	case 1:
-		query += ofResource
-		args = append(args, q.Resources[0])
-	default:
-		names, err := json.Marshal(q.Resources)
-		if err != nil {
-			return p, err
-		}
-		query += ofResources
-		args = append(args, string(names))
-	}
-	p.Events = make([]entityevent.Event, 0, min(q.Limit, 1000))
-	err := c.query(context.Background(), query+atMost, func(row []driver.Value) bool {
-		if len(p.Events) == q.Limit {
-			p.More = true
-			return false
-		}
-		p.Events = append(p.Events, entityevent.Event{
-			Sequence: entityevent.Sequence(integer(row[0])),
-			Ref:      entityevent.Ref{Resource: str(row[1]), Key: str(row[2])},
-			At:       time.UnixMicro(integer(row[3])).UTC(),
+// CountEvents implements entityevent.Log.
+func (s *Store) CountEvents(ctx context.Context, v entityevent.View, q entityevent.EventQuery) (int64, error) {
+	q.Order = entityevent.OldestFirst
+	r := newEventReader(v, q)
+	var n int64
+	for more := true; more; {
+		err := s.snapshot(ctx, func(c *conn) (err error) {
+			more, err = r.count(c, &n)
+			return err
 		})
-		return true
-	}, args...)
-	if err != nil {
-		return p, err
+		if err != nil {
+			return 0, fmt.Errorf("count events of feed %q: %w", v.Feed, err)
+		}
 	}
-	if p.More {
-		p.Through = p.Events[len(p.Events)-1].Sequence
-		return p, nil
-	}
-	_, err = c.one(end, func(row []driver.Value) {
-		p.More, p.Through = true, entityevent.Sequence(integer(row[0]))
-	}, v.Feed, int64(q.After), before, int64(pageWork-1))
-	switch {
-	case err != nil || p.More:
-	case q.Order == entityevent.NewestFirst:
-		p.Through = q.After + 1
-	default:
-		p.Through = min(p.Head, entityevent.Sequence(before-1))
-	}
-	return p, err
+	return n, nil
 }
 
-// Wait implements entityevent.Log. The notifier knows everything since the store was opened; what is
-// older is looked for in the log.
-func (s *Store) Wait(ctx context.Context, v entityevent.View, after entityevent.Sequence) error {
-	for from := after; int64(from) < s.opened; {
-		p, err := s.Events(ctx, v, entityevent.EventQuery{After: from, Limit: 1})
-		if err != nil || len(p.Events) > 0 {
+// stretch is the numbers between two others.
+type stretch struct{ low, high int64 }
+
+func (s stretch) empty() bool { return s.high-s.low <= 1 }
+
+// eventReader looks at a part of the log, stretch by stretch.
+type eventReader struct {
+	view      entityevent.View
+	filter    odata.Expr
+	limit     int
+	backwards bool
+	rest      stretch // to be looked at
+	page      entityevent.Page
+}
+
+func newEventReader(v entityevent.View, q entityevent.EventQuery) *eventReader {
+	r := &eventReader{view: v, filter: q.Filter, limit: q.Limit, backwards: q.Order == entityevent.NewestFirst}
+	r.rest = stretch{max(int64(q.After), 0), math.MaxInt64}
+	if q.Before > 0 {
+		r.rest.high = int64(q.Before)
+	}
+	if r.limit <= 0 {
+		r.limit = 100
+	}
+	return r
+}
+
+// begin reads what is the log's own.
+func (r *eventReader) begin(c *conn) error {
+	_, err := c.one(logQuery, func(row []driver.Value) {
+		r.page.Log, r.page.Head = entityevent.LogID(str(row[0])), entityevent.Sequence(integer(row[1]))
+	})
+	r.rest.high = min(r.rest.high, int64(r.page.Head)+1)
+	return err
+}
+
+// read reads a page.
+func (r *eventReader) read(c *conn) error {
+	if err := r.begin(c); err != nil {
+		return err
+	}
+	p := &r.page
+	if p.Through = entityevent.Sequence(r.rest.high - 1); r.backwards {
+		p.Through = entityevent.Sequence(r.rest.low) + 1
+	}
+	if more, err := r.seek(c); err != nil || !more {
+		return err
+	}
+	if err := r.look(c); err != nil || p.More {
+		return err
+	}
+	more, err := r.seek(c)
+	if p.More = more; more {
+		if p.Through = entityevent.Sequence(r.rest.low); r.backwards {
+			p.Through = entityevent.Sequence(r.rest.high)
+		}
+	}
+	return err
+}
+
+// seek makes the rest begin with an event, and says whether there is one.
+func (r *eventReader) seek(c *conn) (bool, error) {
+	if r.rest.empty() {
+		return false, nil
+	}
+	if r.backwards {
+		return c.one(previousEvent, func(row []driver.Value) { r.rest.high = integer(row[0]) + 1 }, r.view.Feed, r.rest.low, r.rest.high)
+	}
+	return c.one(nextEvent, func(row []driver.Value) { r.rest.low = integer(row[0]) - 1 }, r.view.Feed, r.rest.low, r.rest.high)
+}
+
+// take takes what one look may take in from the rest.
+func (r *eventReader) take() stretch {
+	part := r.rest
+	switch {
+	case part.high-part.low <= pageWork:
+		r.rest = stretch{}
+	case r.backwards:
+		part.low = part.high - pageWork
+		r.rest.high = part.low + 1
+	default:
+		part.high = part.low + pageWork
+		r.rest.low = part.high - 1
+	}
+	return part
+}
+
+// look adds the events that come next to the page, which says where it ended if it is full.
+func (r *eventReader) look(c *conn) error {
+	query := eventPage + eventRange + ascending
+	if r.backwards {
+		query = eventPage + eventRange + descending
+	}
+	part := r.take()
+	var text string
+	limit := r.limit
+	if r.filter != nil {
+		limit = pageWork
+	}
+	_, err := c.one(query, func(row []driver.Value) { text = str(row[0]) },
+		r.view.Feed, part.low, part.high, int64(r.view.Mask), int64(limit)+1) // one more tells that more follow
+	if err != nil {
+		return err
+	}
+	p := &r.page
+	if p.Events, err = parseEvents(text); err != nil {
+		return err
+	}
+	if r.filter != nil {
+		p.Events = slices.DeleteFunc(p.Events, func(e entityevent.Event) bool { return !odata.Holds(r.filter, e.Member) })
+	}
+	if p.More = len(p.Events) > r.limit; p.More {
+		p.Events = p.Events[:r.limit]
+		p.Through = p.Events[r.limit-1].Sequence
+	}
+	return nil
+}
+
+// parseEvents reads the row of a page. Its events share its memory.
+func parseEvents(text string) ([]entityevent.Event, error) {
+	if text == "" {
+		return nil, nil
+	}
+	events := make([]entityevent.Event, 0, strings.Count(text, "\x00")/4+1)
+	for more := true; more; {
+		var seq, at string
+		var e entityevent.Event
+		seq, text, _ = strings.Cut(text, "\x00")
+		e.Resource, text, _ = strings.Cut(text, "\x00")
+		e.Key, text, _ = strings.Cut(text, "\x00")
+		at, text, more = strings.Cut(text, "\x00")
+		n, err := strconv.ParseInt(seq, 10, 64)
+		micro, atErr := strconv.ParseInt(at, 10, 64)
+		if err != nil || atErr != nil {
+			return nil, fmt.Errorf("%w: the row of event %q", errDamaged, seq)
+		}
+		e.Sequence, e.At = entityevent.Sequence(n), time.UnixMicro(micro).UTC()
+		events = append(events, e)
+	}
+	return events, nil
+}
+
+// count counts the next stretch that holds events, and says whether the rest may hold more.
+func (r *eventReader) count(c *conn, n *int64) (more bool, err error) {
+	if r.page.Head == 0 {
+		if err := r.begin(c); err != nil {
+			return false, err
+		}
+	}
+	if more, err := r.seek(c); err != nil || !more {
+		return false, err
+	}
+	if r.filter != nil {
+		limit := r.limit
+		r.limit = pageWork
+		err := r.look(c)
+		*n += int64(len(r.page.Events))
+		r.limit = limit
+		return !r.rest.empty(), err
+	}
+	part := r.take()
+	_, err = c.one(eventCount+eventRange+ascending, func(row []driver.Value) { *n += integer(row[0]) },
+		r.view.Feed, part.low, part.high, int64(r.view.Mask), int64(pageWork))
+	return !r.rest.empty(), err
+}
+
+// Wait implements entityevent.Log. The notifier knows what is published while it waits; what came before is
+// looked for in the log.
+func (s *Store) Wait(ctx context.Context, v entityevent.View, q entityevent.EventQuery) error {
+	q.Order, q.Limit = entityevent.OldestFirst, 1
+	for look := int64(q.After) < s.opened; ; look = true {
+		for look {
+			p, err := s.Events(ctx, v, q)
+			if err != nil || len(p.Events) > 0 {
+				return err
+			}
+			if q.After, look = max(q.After, p.Through), p.More; !p.More {
+				q.After = max(q.After, p.Head)
+			}
+		}
+		if published, err := s.notifier.Wait(ctx, v, q); published || err != nil {
 			return err
 		}
-		if !p.More {
-			break
-		}
-		from = p.Through
 	}
-	return s.notifier.Wait(ctx, v, after)
 }

@@ -67,8 +67,8 @@ func (s *Store) CheckAlways() { s.writer.recheck = 0 }
 // HotQueries are those whose cost must not grow with the size of the store.
 func HotQueries() []string {
 	return []string{
-		recordQuery, recordUpdate, bodyUpdate, passUpdate, ascending + atMost, descending + atMost,
-		ascending + ofResources + atMost, ascendingEnd, descendingEnd, rangeQuery, keyQuery, takeQuery, depthQuery, itemDelete,
+		recordQuery, recordUpdate, bodyUpdate, passUpdate, eventPage + eventRange + ascending, eventPage + eventRange + descending,
+		nextEvent, previousEvent, rangeQuery, keyQuery, takeQuery, depthQuery, itemDelete,
 		asideQuery, asideDueQuery, asideDelete, cursorQuery, recentQuery, recentClear, unsettledQuery, settledQuery,
 		docQuery, docUpdate,
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/odata"
 	"github.com/resosync/resosync/entityevent/sqlite"
 )
 
@@ -65,6 +66,15 @@ func apply(t *testing.T, s *sqlite.Store, changes ...entityevent.Change) []entit
 		}
 	}
 	return out
+}
+
+func filter(t *testing.T, text string) odata.Expr {
+	t.Helper()
+	e, err := odata.ParseFilter(text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
 
 var everyone = entityevent.View{Feed: entityevent.Local, Mask: entityevent.Everyone}
@@ -319,7 +329,7 @@ func TestBoundedPage(t *testing.T) {
 	if p, err = s.Events(t.Context(), stranger, q); err != nil || p.More || p.Through != head {
 		t.Fatalf("through %d, more %v, %v", p.Through, p.More, err)
 	}
-	q = entityevent.EventQuery{Order: entityevent.NewestFirst, Resources: []string{"Media"}}
+	q = entityevent.EventQuery{Order: entityevent.NewestFirst, Filter: filter(t, "ResourceName eq 'Media'")}
 	if p, err = s.Events(t.Context(), everyone, q); err != nil || !p.More || p.Through <= 1 {
 		t.Fatalf("newest first: through %d, more %v, %v", p.Through, p.More, err)
 	}

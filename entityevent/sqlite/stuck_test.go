@@ -50,7 +50,7 @@ func TestNobodyIsStuck(t *testing.T) {
 
 	ctx := patient(t)
 	waiting := make(chan error, 1)
-	go func() { waiting <- s.Wait(ctx, entityevent.View{Feed: "last", Mask: 1}, 0) }()
+	go func() { waiting <- s.Wait(ctx, entityevent.View{Feed: "last", Mask: 1}, entityevent.EventQuery{}) }()
 	const callers, each = 16, 60
 	var mu sync.Mutex
 	want := map[string]bool{}

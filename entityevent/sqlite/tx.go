@@ -68,7 +68,7 @@ func (t *tx) flush() error {
 	}
 	for _, e := range t.events {
 		t.notices = append(t.notices, entityevent.Notice{
-			Feed: e.feed, Sequence: entityevent.Sequence(e.seq), Views: e.views,
+			Feed: e.feed, Sequence: entityevent.Sequence(e.seq), Ref: e.ref, Views: e.views,
 		})
 	}
 	return nil

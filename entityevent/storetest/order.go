@@ -94,7 +94,7 @@ func (b *box) follow(ctx context.Context, feed string, total int) []entityevent.
 		all = append(all, p.Events...)
 		after = p.Through
 		if len(all) < total && !p.More {
-			if err := b.Wait(ctx, everyone(feed), after); err != nil {
+			if err := b.Wait(ctx, everyone(feed), entityevent.EventQuery{After: after}); err != nil {
 				b.Errorf("waiting at %d with %d of %d events of %s: %v", after, len(all), total, feed, err)
 				break
 			}
@@ -176,10 +176,10 @@ func testPages(b *box) {
 	b.equal("its through", p.Through, head)
 	b.equal("its more", p.More, false)
 
-	p = b.page(everyone(feed), entityevent.EventQuery{Resources: []string{"Media"}})
+	p = b.page(everyone(feed), entityevent.EventQuery{Filter: b.filter("ResourceName eq 'Media'")})
 	b.equal("of one resource", seqs(p.Events), list(all[0], all[5], all[10], all[15], all[20]))
 	b.equal("its through", p.Through, head)
-	p = b.page(everyone(feed), entityevent.EventQuery{Resources: []string{"Media", "Property"}, Limit: 3})
+	p = b.page(everyone(feed), entityevent.EventQuery{Filter: b.filter("ResourceName in ('Media','Property')"), Limit: 3})
 	b.equal("of two resources", seqs(p.Events), all[:3])
 
 	p = b.page(everyone(feed), entityevent.EventQuery{After: all[2], Before: all[6]})

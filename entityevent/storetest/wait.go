@@ -13,17 +13,17 @@ import (
 func testWait(b *box) {
 	ctx := b.deadline()
 	first := b.must(put("0", `{}`)).Sequence
-	if err := b.Wait(ctx, everyone(feed), 0); err != nil {
+	if err := b.Wait(ctx, everyone(feed), entityevent.EventQuery{}); err != nil {
 		b.Fatalf("something exists already: %v", err)
 	}
 	b.reopen()
-	if err := b.Wait(ctx, everyone(feed), first-1); err != nil {
+	if err := b.Wait(ctx, everyone(feed), entityevent.EventQuery{After: first - 1}); err != nil {
 		b.Fatalf("something exists since before the store was opened: %v", err)
 	}
 	after := first
 	for n := range 50 {
 		woken := make(chan error, 1)
-		go func() { woken <- b.Wait(ctx, everyone(feed), after) }()
+		go func() { woken <- b.Wait(ctx, everyone(feed), entityevent.EventQuery{After: after}) }()
 		b.commit(entityevent.Commit{Feed: "acme", Changes: []entityevent.Change{put(fmt.Sprint(n), `{}`)}})
 		b.must(put("0", `{}`)) // nothing changes
 		seq := b.must(put(fmt.Sprint("new", n), `{}`)).Sequence
@@ -34,7 +34,7 @@ func testWait(b *box) {
 	}
 	// A position above the head waits for what comes after it.
 	woken := make(chan error, 1)
-	go func() { woken <- b.Wait(ctx, everyone(feed), after+2) }()
+	go func() { woken <- b.Wait(ctx, everyone(feed), entityevent.EventQuery{After: after + 2}) }()
 	for n := range 3 {
 		b.must(put(fmt.Sprint("more", n), `{}`))
 	}
@@ -50,7 +50,7 @@ func testWaitManyViews(b *box) {
 	for n := range 200 {
 		name := fmt.Sprint("feed", n%10)
 		wg.Go(func() {
-			if err := b.Wait(ctx, everyone(name), 0); err != nil {
+			if err := b.Wait(ctx, everyone(name), entityevent.EventQuery{}); err != nil {
 				b.Errorf("%s: %v", name, err)
 				return
 			}
@@ -72,7 +72,7 @@ func testCancelledWait(b *box) {
 	ctx, cancel := context.WithCancelCause(b.Context())
 	for range 100 {
 		wg.Go(func() {
-			if err := b.Wait(ctx, everyone(feed), 0); !errors.Is(err, why) {
+			if err := b.Wait(ctx, everyone(feed), entityevent.EventQuery{}); !errors.Is(err, why) {
 				b.Errorf("a cancelled wait returned %v", err)
 			}
 		})
@@ -80,7 +80,7 @@ func testCancelledWait(b *box) {
 	cancel(why)
 	wg.Wait()
 	b.must(put("1", `{}`))
-	if err := b.Wait(b.deadline(), everyone(feed), 0); err != nil {
+	if err := b.Wait(b.deadline(), everyone(feed), entityevent.EventQuery{}); err != nil {
 		b.Error(err)
 	}
 }
@@ -89,7 +89,7 @@ func testCancelledWait(b *box) {
 func testClose(b *box) {
 	s := b.open(b.T, b.TempDir())
 	woken := make(chan error, 1)
-	go func() { woken <- s.Wait(b.Context(), everyone(feed), 0) }()
+	go func() { woken <- s.Wait(b.Context(), everyone(feed), entityevent.EventQuery{}) }()
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
 	}

@@ -215,7 +215,7 @@ func (w *watch) replica(ctx context.Context, log entityevent.Log, n int, done fu
 			return nil
 		}
 		after = page.Through
-		if err := log.Wait(ctx, view, after); err != nil {
+		if err := log.Wait(ctx, view, entityevent.EventQuery{After: after}); err != nil {
 			return err
 		}
 	}

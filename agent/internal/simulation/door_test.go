@@ -105,14 +105,14 @@ func (d *door) Events(ctx context.Context, v entityevent.View, q entityevent.Eve
 	return p, err
 }
 
-func (d *door) Wait(ctx context.Context, v entityevent.View, after entityevent.Sequence) error {
-	if err := d.life.await(ctx, fmt.Sprintf(" %s Wait %d", d.who, after), 0); err != nil {
+func (d *door) Wait(ctx context.Context, v entityevent.View, q entityevent.EventQuery) error {
+	if err := d.life.await(ctx, fmt.Sprintf(" %s Wait %d", d.who, q.After), 0); err != nil {
 		return err
 	}
-	if err := d.Store.Wait(ctx, v, after); err != nil {
+	if err := d.Store.Wait(ctx, v, q); err != nil {
 		return err
 	}
-	return d.life.await(ctx, fmt.Sprintf(" %s woken %d", d.who, after), atRead)
+	return d.life.await(ctx, fmt.Sprintf(" %s woken %d", d.who, q.After), atRead)
 }
 
 func (d *door) Read(ctx context.Context, v entityevent.View, q entityevent.Query) iter.Seq2[entityevent.Record, error] {
