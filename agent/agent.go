@@ -178,6 +178,7 @@ func feeds(c *config.Config, store *sqlite.Store, logger *slog.Logger) []*consum
 	var all []*consumer.Feed
 	for _, f := range c.Consumer.Feeds {
 		all = append(all, &consumer.Feed{Name: f.Name, URL: f.URL, Token: string(f.Token), Resources: f.Resources, Label: f.Push.Label,
+			TokenURL: f.TokenURL, ClientID: f.ClientID, ClientSecret: string(f.ClientSecret),
 			LongPoll: f.LongPoll, Poll: f.Poll, ReconcileAt: f.Reconcile, Rate: float64(f.Limits.Rate), Hourly: f.Limits.Hourly, Daily: f.Limits.Daily,
 			PageSize: f.Page, KeyBatch: f.KeyBatch, Store: store, Logger: logger})
 	}

@@ -84,18 +84,11 @@ func (c client) at(p entityevent.Position) *client {
 // again is the wait before a request is repeated.
 var again = retry.Backoff{Min: 200 * time.Millisecond, Max: 5 * time.Second}
 
-func newClient(root *url.URL, token string, p *pace, given *http.Client) *client {
-	next := http.RoundTripper(nil)
-	if given != nil {
-		next = given.Transport
-	}
-	if next == nil {
-		next = newTransport()
-	}
+func newClient(root *url.URL, who *identity, p *pace) *client {
 	c := &client{root: root.String(), pace: p}
 	for e := range errands {
 		c.http[e] = &retryablehttp.Client{
-			HTTPClient:   &http.Client{Transport: &exchange{next: next, origin: origin(root), token: token, pace: p, errand: e}},
+			HTTPClient:   &http.Client{Transport: &exchange{next: who.next, origin: origin(root), identity: who, pace: p, errand: e}},
 			RetryMax:     3,
 			CheckRetry:   checkRetry,
 			ErrorHandler: retryablehttp.PassthroughErrorHandler,
@@ -137,9 +130,12 @@ func newTransport() *http.Transport {
 
 // checkRetry repeats what may go well a moment later, and nothing that is settled.
 func checkRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	var token *refusal // of the one that gives tokens
 	switch {
 	case ctx.Err() != nil:
 		return false, context.Cause(ctx)
+	case errors.As(err, &token):
+		return token.Status >= 500 || halts(token.Status), nil
 	case err != nil:
 		return !errors.Is(err, errOrigin) && !errors.Is(err, errLarge), nil
 	case resp.StatusCode == http.StatusOK:

@@ -33,9 +33,13 @@ type Store interface {
 // Feed follows one producer. Set the fields before the first call and leave them alone afterwards. Its
 // methods may be called concurrently; Follow and Apply are the two that run for as long as the agent.
 type Feed struct {
-	Name      string   // of the feed in the store; required
-	URL       string   // the producer's service root, http or https; required
-	Token     string   // the producer's bearer token; sent to the origin of URL only. Default none.
+	Name  string // of the feed in the store; required
+	URL   string // the producer's service root, http or https; required
+	Token string // the producer's bearer token; sent to the origin of URL only. Default none.
+	// TokenURL, ClientID and ClientSecret take the place of Token: tokens are asked for there (OAuth2 client
+	// credentials), and sent to the origin of URL only; the secret is sent to TokenURL only.
+	TokenURL, ClientID, ClientSecret string
+
 	Resources []string // those to copy; required. Events of others are acknowledged and ignored.
 	Label     string   // what pushes must name, if they name anything. Default: anything.
 	LongPoll  bool     // follow at once, where the producer supports it
@@ -144,7 +148,11 @@ func (f *Feed) prepare() error {
 		f.wanted[r] = true
 	}
 	p := newPace(f.Rate, newBudget(f.Store, f.Name, f.Hourly, f.Daily, f.Logger), &f.stats)
-	f.client = newClient(root, f.Token, p, f.HTTP)
+	who, err := f.identity(p)
+	if err != nil {
+		return err
+	}
+	f.client = newClient(root, who, p)
 	f.schema = schema{client: f.client, lock: make(chan struct{}, 1)}
 	f.pull, f.apply = make(chan struct{}, 1), make(chan struct{}, 1)
 	f.pushing = make(chan struct{}, pushesAtOnce)

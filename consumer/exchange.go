@@ -34,17 +34,34 @@ var (
 // the feed's origin and nothing to any other, and reads the answer to its end, so that a cut answer is
 // an error like any other of the network, before anybody saw half of it.
 type exchange struct {
-	next   http.RoundTripper
-	origin string
-	token  string
-	pace   *pace
-	errand errand
+	next     http.RoundTripper
+	origin   string
+	identity *identity
+	pace     *pace
+	errand   errand
 }
 
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	if origin(req.URL) != x.origin {
 		return nil, errOrigin
 	}
+	token, err := x.identity.get(req.Context(), x.errand)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := x.once(req, token)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || !x.identity.refused(req.Context(), token) {
+		return resp, err
+	}
+	resp.Body.Close() // it ended before its time: one new token, once
+	if token, err = x.identity.get(req.Context(), x.errand); err != nil {
+		return nil, err
+	}
+	return x.once(req, token)
+}
+
+// once sends a request with a token, "" for none.
+func (x *exchange) once(req *http.Request, token string) (*http.Response, error) {
 	if err := x.pace.wait(req.Context(), x.errand); err != nil {
 		return nil, err
 	}
@@ -67,8 +84,8 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	})
 	defer quiet.Stop()
 	req = req.Clone(ctx)
-	if x.token != "" {
-		req.Header.Set("Authorization", "Bearer "+x.token)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := x.next.RoundTrip(req)
 	if err != nil {
