@@ -496,7 +496,7 @@ func TestConfiguredMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]string{"Property", "Member", "Office", "Media", "OpenHouse", "EntityEvent"}, read.Resources()); d != "" {
+	if d := cmp.Diff([]string{"Property", "Member", "Office", "Media", "OpenHouse", "Lookup", "EntityEvent"}, read.Resources()); d != "" {
 		t.Error(d)
 	}
 	for target, status := range map[string]int{

@@ -40,8 +40,15 @@ func fixture(t *testing.T) string {
 	return string(text)
 }
 
+// single is the fixture with one schema, in the notations of other hands than ours.
+func single(t *testing.T) string {
+	t.Helper()
+	text := write(t, read(t, fixture(t)))
+	return strings.ReplaceAll(text, "  ", "\t") + "<!-- made by hand -->\n"
+}
+
 func TestOneSchemaIsWrittenAsItWas(t *testing.T) {
-	text := fixture(t)
+	text := single(t)
 	s := read(t, text)
 	if got := write(t, s); got != text {
 		t.Error(cmp.Diff(text, got))
@@ -64,7 +71,9 @@ func TestOneSchemaIsWrittenAsItWas(t *testing.T) {
 
 func TestAddIntoTheDocumentThatWasRead(t *testing.T) {
 	bare := `<E:Edmx xmlns:E="http://docs.oasis-open.org/odata/ns/edmx"><E:DataServices><d:Schema xmlns:d="http://docs.oasis-open.org/odata/ns/edm" Namespace="x"><d:EntityType Name="Foo"><d:Key><d:PropertyRef Name="K"/></d:Key><d:Property Name="K" Type="Edm.String"/></d:EntityType></d:Schema></E:DataServices></E:Edmx>`
-	for _, text := range []string{fixture(t), bare} {
+	closed := strings.Replace(bare, "</d:Schema>", `<d:EntityContainer Name="C"/></d:Schema>`, 1)
+	typeOnly := strings.Replace(bare, "</d:Schema>", `<d:EntityType Name="EntityEvent"><d:Key><d:PropertyRef Name="EntityEventSequence"/></d:Key><d:Property Name="EntityEventSequence" Type="Edm.Int64"/></d:EntityType><d:EntityContainer Name="C"><d:EntitySet Name="Foo" EntityType="x.Foo"/></d:EntityContainer></d:Schema>`, 1)
+	for _, text := range []string{fixture(t), single(t), bare, closed, typeOnly} {
 		s := read(t, text)
 		s.Add(metadata.EntityEvent())
 		s.Add(&metadata.EntityType{Name: "Extra", Key: []string{"ExtraKey"}, Fields: []metadata.Field{{Name: "ExtraKey", Type: "Edm.String"}}})
