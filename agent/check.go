@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/resosync/resosync/config"
 	"github.com/resosync/resosync/entityevent"
@@ -47,12 +50,18 @@ says ok or FAIL, and what to do; one FAIL makes the exit status 1.`,
 				return err
 			}
 			findings := []finding{{Subject: "configuration", OK: true, Text: p.configFile + ": " + describe(cfg)}, p.checkStore(c.Context(), cfg)}
+			if cfg.TLS != nil {
+				findings = append(findings, checkCertificate(*cfg.TLS))
+			}
 			if cfg.Consumer != nil {
 				for _, f := range cfg.Consumer.Feeds {
 					findings = append(findings, checkFeed(c.Context(), f))
 				}
 			}
 			if cfg.Producer != nil {
+				for _, client := range cfg.Producer.Clients {
+					findings = append(findings, finding{Subject: "client " + client.Name, OK: true, Text: describeClient(client)})
+				}
 				callbacks := callbackClient(cfg)
 				defer callbacks.CloseIdleConnections()
 				for _, s := range cfg.Producer.Subscriptions {
@@ -106,6 +115,35 @@ func describe(c *config.Config) string {
 	return strings.Join(roles, ", ")
 }
 
+// describeClient says what a client may do and see.
+func describeClient(c config.Client) string {
+	text := "may " + strings.Join(c.Scopes, ", ")
+	if c.Profile == "" {
+		return text + "; it sees everything"
+	}
+	return text + "; it sees the profile " + c.Profile
+}
+
+// certificateSoon is how long before its end a certificate is talked about.
+const certificateSoon = 14 * 24 * time.Hour
+
+func checkCertificate(files config.TLS) finding {
+	f := finding{Subject: "tls " + files.Cert}
+	c, err := openCertificate(files, slog.New(slog.DiscardHandler))
+	if err != nil {
+		f.Text = err.Error()
+		return f
+	}
+	until := c.now.Leaf.NotAfter
+	f.OK, f.Text = time.Now().Before(until), "good until "+until.Local().Format(time.DateTime)
+	if left := time.Until(until); left < 0 {
+		f.Text, f.Remedy = "ended "+until.Local().Format(time.DateTime), "renew it: the agent reads the files again by itself"
+	} else if left < certificateSoon {
+		f.Remedy = "renew it soon: the agent reads the files again by itself"
+	}
+	return f
+}
+
 func (p *program) checkStore(ctx context.Context, c *config.Config) finding {
 	f := finding{Subject: "store " + c.Data}
 	s, err := p.dial(ctx, c, "check")
@@ -145,7 +183,12 @@ func checkFeed(ctx context.Context, c config.Feed) finding {
 	f := finding{Subject: "feed " + c.Name}
 	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, errNoAnswer)
 	defer cancel()
-	s := remoteSession(c.URL, string(c.Token), http.ProxyFromEnvironment)
+	token, err := credentialOf(ctx, c)
+	if err != nil {
+		f.Text, f.Remedy = "no token: "+err.Error(), "are client_id, client_secret and token_url right? A producer makes a secret with: resosync client secret NAME"
+		return f
+	}
+	s := remoteSession(c.URL, token, http.ProxyFromEnvironment)
 	defer s.close() //nolint:errcheck // it cannot fail
 	schema, err := s.metadata(ctx)
 	if err != nil {
@@ -168,6 +211,24 @@ func checkFeed(ctx context.Context, c config.Feed) finding {
 		f.Text += "; it does not know yet: " + strings.Join(unknown, ", ")
 	}
 	return f
+}
+
+// credentialOf is what a feed shows to its producer: its token, or one for its secret.
+func credentialOf(ctx context.Context, c config.Feed) (string, error) {
+	if c.TokenURL == "" {
+		return string(c.Token), nil
+	}
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	grant := clientcredentials.Config{ClientID: c.ClientID, ClientSecret: string(c.ClientSecret), TokenURL: c.TokenURL}
+	t, err := grant.Token(context.WithValue(ctx, oauth2.HTTPClient, client))
+	var answered *oauth2.RetrieveError
+	switch {
+	case errors.As(err, &answered) && answered.Response != nil: // what else it says may repeat the secret
+		return "", statusError{status: answered.Response.StatusCode}
+	case err != nil:
+		return "", withoutURL(ctx, err)
+	}
+	return t.AccessToken, nil
 }
 
 func (s *session) metadata(ctx context.Context) (*metadata.Schema, error) {

@@ -38,6 +38,7 @@ var binary = sync.OnceValues(func() (string, error) {
 // process is one agent as a process of its own, in a folder of its own.
 type process struct {
 	dir, address string
+	secure       *http.Client           // asks an agent that serves TLS; nil: it does not
 	path         func() (string, error) // of the program; nil: binary
 	env          []string
 	mu           sync.Mutex
@@ -118,8 +119,12 @@ func (p *process) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	client, scheme := http.DefaultClient, "http://"
+	if p.secure != nil {
+		client, scheme = p.secure, "https://"
+	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		resp, err := http.Get("http://" + p.address + "/healthz")
+		resp, err := client.Get(scheme + p.address + "/healthz")
 		if err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
