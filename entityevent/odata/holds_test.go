@@ -19,11 +19,11 @@ func TestHolds(t *testing.T) {
 			[]string{
 				"City eq 'Ab'", "City ne 'ab'", "'Ab' eq City", "City gt 'AA'", "City lt 'a'", "City in ('x','Ab')", "tolower(City) eq 'ab'", "City ne tolower(City)",
 				"toupper(City) eq toupper('aB')", "contains(City,'b')", "startswith(City,'A')", "endswith(City,'b')", "contains(City,'')", "contains(City,'x') eq false",
-				"PoolYN", "not ViewYN", "PoolYN eq true", "PoolYN ne ViewYN", "PoolYN gt ViewYN", "Beds eq 3.0", "Beds gt 2.9", "Beds in (1,3)", "Beds eq Beds",
+				"PoolYN", "not ViewYN", "PoolYN eq true", "PoolYN ne ViewYN", "PoolYN gt ViewYN", "Beds eq 3.0", "Beds gt 2.9", "Beds lt 3.5", "Beds ne 3.5", "(Uses has 'A') eq null", "Beds in (1,3)", "Beds eq Beds",
 				"PoolYN and not ViewYN", "ViewYN or PoolYN", "(PoolYN and ViewYN) eq false", "(City eq 'Ab') eq (Beds eq 3)", "true", "not false",
 			},
 			[]string{
-				"City eq 'ab'", "City eq null", "contains(City,'B')", "startswith(City,'b')", "endswith(City,'A')", "ViewYN", "Beds gt 3", "Beds lt 3", "false", "PoolYN and false",
+				"City eq 'ab'", "City eq null", "contains(City,'B')", "startswith(City,'b')", "endswith(City,'A')", "ViewYN", "Beds gt 3", "Beds lt 3", "Beds ge 3.5", "not (Uses has 'A')", "false", "PoolYN and false",
 			},
 		}, {
 			`{"Beds":"3","City":7,"PoolYN":"true","ListPrice":null,"Id":1,"Status":[1],"CloseDate":"2024-5-6","ModificationTimestamp":"2024-05-06"}`,
@@ -73,6 +73,14 @@ func TestHolds(t *testing.T) {
 				"Appliances/all(a:a eq 'X')", "Appliances/any(a:a eq 'Z')", "Floors/all(f:f gt 1)", "Opened/any()", "Statuses/any(s:s eq 'Pending')", "Flags/any(f:f)", "Appliances/any(a:not contains(a,''))",
 				"Address/Place/Seen ne null", "Statuses has 'Pending'", "Appliances/all(a:contains(a,''))",
 			},
+		},
+		{
+			`{"Opened":["2024-05-06T10:00:00Z"],"Appliances":["a\"]","b\\"],"Address":{"Lines":["}"],"City":"\"}","Zip": 5 ,"Place":{ "Height" : -1.5 } }}`,
+			[]string{
+				"Opened/any(o:o lt now())", "Opened/all(o:o lt now() and o gt 2024-05-06)", "Appliances/any(a:a eq 'b\\')", `Appliances/any(a:endswith(a,'"]'))`, "Address/Zip eq 5",
+				`Address/City eq '"}'`, "Address/Place/Height lt -1", "Address/Place/Height gt -2", "Address/Zip gt Address/Place/Height",
+			},
+			[]string{"Opened/any(o:o gt now())", "Appliances/any(a:a eq 'b')", "Address/Place/Height gt -1", "Address/Place/Height eq -1"},
 		},
 	} {
 		member := odatatest.Member([]byte(c.record))

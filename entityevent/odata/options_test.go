@@ -89,13 +89,13 @@ func TestParseOrderBy(t *testing.T) {
 func known(name string) bool { return name == "Media" || name == "ListAgent" }
 
 func TestParseExpand(t *testing.T) {
-	text := "Media($select=MediaKey,Order;$filter=contains(A,');') or B in ('x','y;');$orderby=Order desc;$top=3;$SKIP=1;$count=true;" +
+	text := "Media($select=MediaKey,Order;$filter=contains(A,');') or B in ('x','y;') or C eq ';';$orderby=Order desc;$top=3;$SKIP=1;$count=true;" +
 		"$expand=Member($top=1;$select=A),Office) , ListAgent"
 	expands, err := odata.ParseExpand(text, known)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fields, filter, order, expand, top := "MediaKey,Order", "contains(A,');') or B in ('x','y;')", "Order desc", "Member($top=1;$select=A),Office", int64(3)
+	fields, filter, order, expand, top := "MediaKey,Order", "contains(A,');') or B in ('x','y;') or C eq ';'", "Order desc", "Member($top=1;$select=A),Office", int64(3)
 	want := []odata.Expand{
 		{Name: "Media", Options: odata.Options{Select: &fields, Filter: &filter, OrderBy: &order, Top: &top, Skip: 1, Count: true, Expand: &expand}},
 		{Name: "ListAgent"},
