@@ -1,6 +1,7 @@
 package odata_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -146,5 +147,20 @@ func BenchmarkHolds(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		odata.Holds(e, member)
+	}
+}
+
+// BenchmarkParseFilter reads the filter that fetches 100 records.
+func BenchmarkParseFilter(b *testing.B) {
+	keys := make([]string, 100)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("P%08d", i)
+	}
+	text, scope := odata.In("City", keys, true), odatatest.Scope()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := odata.ParseFilter(text, scope); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -140,18 +140,13 @@ func isGuid(s string) bool {
 
 // unquote reads a string literal at the start of text and returns what it stands for, and the rest.
 func unquote(text string) (value, rest string, ok bool) {
-	var b strings.Builder
-	for i := 1; i < len(text); i++ {
-		if text[i] != '\'' {
-			b.WriteByte(text[i])
-			continue
+	for i := 1; ; i += len("''") {
+		n := strings.IndexByte(text[i:], '\'')
+		if n < 0 {
+			return "", "", false
 		}
-		if i+1 < len(text) && text[i+1] == '\'' {
-			b.WriteByte('\'')
-			i++
-			continue
+		if i += n; i+1 == len(text) || text[i+1] != '\'' {
+			return strings.ReplaceAll(text[1:i], "''", "'"), text[i+1:], true
 		}
-		return b.String(), text[i+1:], true
 	}
-	return "", "", false
 }
