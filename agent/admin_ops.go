@@ -27,6 +27,7 @@ func (a *agent) ops(mux *http.ServeMux) {
 	mux.HandleFunc("POST /admin/reconcile/{feed}", a.serveReconcile)
 	mux.HandleFunc("POST /admin/backup", a.serveBackup)
 	mux.HandleFunc("POST /admin/log", a.serveNewLog)
+	mux.HandleFunc("POST /admin/compact", a.serveCompact)
 }
 
 // serveResume lets a suspended subscription go on from its cursor, or a waiting one try at once.

@@ -37,6 +37,8 @@ type agent struct {
 	pushers       map[string]*producer.Pusher // by subscription; none run for a command
 	probe         probe
 	lookout       lookout
+	review        *review
+	compaction    *compaction
 	metrics       *metrics
 	teardown      teardown
 }
@@ -58,19 +60,36 @@ func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logg
 	a.teardown.add("end looks", a.lookout.Close)
 	a.metrics.registry.MustRegister(collector{a})
 
+	edmx, err := readMetadata(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkProfiles(c, edmx); err != nil {
+		return nil, err
+	}
+	wanted, err := profiles(c)
+	if err != nil {
+		return nil, err
+	}
+	keeper := keeperOf(a.store)
+	masks, err := keeper.SetProfiles(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	a.review = &review{store: keeper, logger: logger}
+	a.compaction = newCompaction(c, keeper, logger)
+
 	key, err := bearer.LoadKey(held.file(keyFile))
 	if err != nil {
 		return nil, err
 	}
 	a.authority = &bearer.Authority{Key: key, Store: a.store}
-	if a.gate, err = newGate(c, held, a.authority); err != nil {
-		return nil, err
-	}
-
-	edmx, err := readMetadata(c)
+	admin, err := held.adminToken()
 	if err != nil {
 		return nil, err
 	}
+	a.gate = gate{authority: a.authority, admin: admin, clients: accesses(c, masks)}
+
 	var keys map[string]string
 	if c.Producer != nil {
 		keys = c.Producer.Keys
@@ -85,7 +104,7 @@ func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logg
 		}
 		a.schemas[feed].Logger = logger
 	}
-	a.subscriptions = subscriptions(c)
+	a.subscriptions = subscriptions(c, a.gate.clients)
 	a.feeds = feeds(c, a.store, logger)
 	for _, f := range a.feeds {
 		if err := f.Check(); err != nil {
@@ -97,20 +116,6 @@ func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logg
 
 // Close releases what open took.
 func (a *agent) Close() error { return a.teardown.run() }
-
-func newGate(c *config.Config, held *folder, authority *bearer.Authority) (gate, error) {
-	admin, err := held.adminToken()
-	if err != nil {
-		return gate{}, err
-	}
-	g := gate{authority: authority, admin: admin, clients: map[string]access{}}
-	if c.Producer != nil {
-		for _, client := range c.Producer.Clients {
-			g.clients[client.Name] = access{scopes: client.Scopes, profile: client.Profile, mask: entityevent.Everyone}
-		}
-	}
-	return g, nil
-}
 
 // readMetadata reads the EDMX of the configuration; nil: the schema is inferred from the records.
 func readMetadata(c *config.Config) (*metadata.Schema, error) {
@@ -159,13 +164,13 @@ func feedPath(c *config.Config, feed string) string {
 	return "/feeds/" + feed + "/odata"
 }
 
-func subscriptions(c *config.Config) []producer.Subscription {
+func subscriptions(c *config.Config, clients map[string]access) []producer.Subscription {
 	if c.Producer == nil {
 		return nil
 	}
 	var all []producer.Subscription
 	for _, s := range c.Producer.Subscriptions {
-		all = append(all, producer.Subscription{Name: s.Name, Client: s.Client, Mask: entityevent.Everyone, Feed: servedFeed(c),
+		all = append(all, producer.Subscription{Name: s.Name, Client: s.Client, Mask: clients[s.Client].mask, Profile: clients[s.Client].profile, Feed: servedFeed(c),
 			URL: string(s.URL), Token: string(s.Token), Label: s.Label, BatchEvents: s.Batch, Timeout: s.Timeout})
 	}
 	return all

@@ -48,7 +48,7 @@ func (g gate) Admit(r *http.Request, scope string) (producer.Client, error) {
 	if !token.Has(scope) || !slices.Contains(may.scopes, scope) {
 		return producer.Client{}, fmt.Errorf("%w: it needs the scope %s", producer.ErrForbidden, scope)
 	}
-	return producer.Client{Name: token.Client, Profile: may.profile, Mask: may.mask}, nil
+	return producer.Client{Name: token.Client, Profile: may.profile, Mask: may.mask, Hide: may.hide}, nil
 }
 
 // verify looks at the token, unless that was done when the request came.

@@ -100,7 +100,11 @@ func (f figure) put(out chan<- prometheus.Metric, value float64, labels ...strin
 }
 
 var (
-	isReady  = gauge("ready", "1 if /readyz is green, else 0.")
+	isReady          = gauge("ready", "1 if /readyz is green, else 0.")
+	compactedEvents  = counter("compaction_dropped_events_total", "Events dropped from the log, because newer ones replace them.")
+	compactedRecords = counter("compaction_forgotten_records_total", "Records that were gone for so long that their last events were dropped.")
+	compactedAt      = gauge("compaction_last_timestamp_seconds", "When the log was last compacted; 0 if it was not since the start of the agent.")
+
 	walBytes = gauge("store_wal_bytes", "Size of what was not yet copied into the database.")
 
 	feedInbox   = gauge("feed_inbox_events", "Events received and not yet applied.", "feed")
@@ -130,7 +134,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, f := range []figure{isReady, walBytes, feedInbox, feedLag, feedLagTime, feedContact, feedAside, feedHeld, feedReceived, feedPushes,
+	for _, f := range []figure{isReady, walBytes, compactedEvents, compactedRecords, compactedAt, feedInbox, feedLag, feedLagTime, feedContact, feedAside, feedHeld, feedReceived, feedPushes,
 		feedApplied, feedLoaded, feedRequests, feedRetries, feedHalts, feedSilent, subscriptionLag, subscriptionLagTime, subscriptionSuspended, subscriptionPushed,
 		subscriptionBatches, subscriptionRetries} {
 		out <- f.desc
@@ -142,6 +146,10 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	v := c.lookout.look(context.Background())
 	now := time.Now()
 	walBytes.put(out, float64(c.store.WALSize()))
+	dropped, ended := c.compaction.counts()
+	compactedEvents.put(out, float64(dropped.Events))
+	compactedRecords.put(out, float64(dropped.Forgotten))
+	compactedAt.put(out, timestamp(ended))
 	isReady.put(out, truth(len(c.reasons(v, now)) == 0))
 	for _, f := range v.feeds {
 		c.feedFigures(out, f, now)
@@ -224,6 +232,14 @@ func seconds(now, then time.Time) float64 {
 		return 0
 	}
 	return max(now.Sub(then).Seconds(), 0)
+}
+
+// timestamp is a time in seconds since 1970, 0 for the zero time.
+func timestamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
 }
 
 func latest(a, b time.Time) time.Time {

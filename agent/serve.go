@@ -91,6 +91,8 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 	}
 	group.Go(func() error { return a.probe.run(running) })
 	group.Go(func() error { return a.watch(running) })
+	group.Go(named("profiles", func() error { return a.review.run(running) }))
+	group.Go(named("compact", func() error { return a.compaction.run(running) }))
 	group.Go(func() error {
 		answer := server.Serve
 		if server.TLSConfig != nil {

@@ -25,6 +25,7 @@ type status struct {
 	Feeds         []consumer.Status           `json:"feeds"`
 	Subscriptions []subscriptionStatus        `json:"subscriptions"`
 	Restored      *producer.RestoredState     `json:"restored,omitempty"` // what proves that the store was restored from a backup
+	Reviewing     time.Time                   `json:"reviewing,omitzero"` // since when what profiles show is brought up to date
 	Unready       []string                    `json:"unready,omitempty"`  // why /readyz is red
 	Error         string                      `json:"error,omitempty"`    // why the rest is not complete
 }
@@ -47,6 +48,7 @@ func (a *agent) serveStatus(w http.ResponseWriter, r *http.Request) {
 func (a *agent) status(ctx context.Context) status {
 	s := status{Name: a.config.Name, Version: versionText(), Log: a.store.LogID(), Records: map[string]map[string]int64{},
 		Feeds: []consumer.Status{}, Subscriptions: []subscriptionStatus{}}
+	s.Reviewing = a.review.underWay()
 	v := a.vitals(ctx)
 	s.Feeds, s.Subscriptions, s.Restored = append(s.Feeds, v.feeds...), append(s.Subscriptions, v.subscriptions...), v.restored
 	err := v.err
@@ -224,6 +226,9 @@ func (p *program) printStatus(now status, s *session) {
 	if r := now.Restored; r != nil {
 		p.printf("restored from a backup: %s had read up to %d when the log ended at %d (%s); give the log a new name, so that all read it anew: resosync log new-id\n",
 			r.By, r.Seq, r.Head, r.At.Local().Format(time.DateTime))
+	}
+	if !now.Reviewing.IsZero() {
+		p.printf("profiles changed: what their clients see is brought up to date since %s\n", now.Reviewing.Local().Format(time.TimeOnly))
 	}
 	for _, feed := range slices.Sorted(maps.Keys(now.Records)) {
 		p.printf("records of %s:", feed)
