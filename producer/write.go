@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/odata"
@@ -29,15 +30,6 @@ func (x *exchange) write() error {
 	if x.path.Key != nil {
 		c.Key = *x.path.Key
 	}
-	if x.r.Method != http.MethodDelete {
-		body, err := x.body()
-		if err != nil {
-			return err
-		}
-		if err := x.fill(&c, body, key, edmType); err != nil {
-			return err
-		}
-	}
 	switch x.r.Method {
 	case http.MethodPost:
 		c.Op, c.Only = entityevent.Put, entityevent.New
@@ -47,6 +39,18 @@ func (x *exchange) write() error {
 		c.Op, c.Only = entityevent.Merge, entityevent.Present
 	case http.MethodDelete:
 		c.Op, c.Only = entityevent.Remove, entityevent.Present
+	}
+	if err := x.checkQuery(); err != nil {
+		return err
+	}
+	if c.Op != entityevent.Remove {
+		body, err := x.body()
+		if err != nil {
+			return err
+		}
+		if err := x.fill(&c, body, key, edmType); err != nil {
+			return err
+		}
 	}
 	if err := x.condition(&c); err != nil {
 		return err
@@ -61,6 +65,19 @@ func (x *exchange) write() error {
 	return x.written(c.Key, edmType, outcomes[0])
 }
 
+// checkQuery refuses what asks for something in the URL of a write.
+func (x *exchange) checkQuery() (err error) {
+	if x.options, err = odata.ParseOptions(x.r.URL.RawQuery); err != nil {
+		return err
+	}
+	for name := range x.r.URL.Query() {
+		if strings.HasPrefix(name, "$") && !strings.EqualFold(name, "$format") {
+			return badRequest(name, name+" is for reading")
+		}
+	}
+	return x.checkFormat()
+}
+
 // body reads the request's body: one JSON object.
 func (x *exchange) body() ([]byte, error) {
 	unsupported := &odata.Error{Status: http.StatusUnsupportedMediaType, Target: "Content-Type", Message: "The body is application/json in UTF-8"}
@@ -69,48 +86,85 @@ func (x *exchange) body() ([]byte, error) {
 	if charset := parameters["charset"]; err != nil || !isJSON || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return nil, unsupported
 	}
-	if encoding := x.r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		unsupported.Target, unsupported.Message = "Content-Encoding", "The body is not compressed"
-		return nil, unsupported
-	}
 	limit := x.MaxBody
 	if limit <= 0 {
 		limit = defaultBody
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, limit))
-	var tooLarge *http.MaxBytesError
+	var in io.Reader = http.MaxBytesReader(x.w, x.r.Body, limit)
+	switch encoding := strings.ToLower(strings.TrimSpace(x.r.Header.Get("Content-Encoding"))); encoding {
+	case "", "identity":
+	case "gzip", "x-gzip":
+		unzipped, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, unread(err, limit)
+		}
+		defer unzipped.Close()
+		in = unzipped
+	default:
+		x.w.Header().Set("Accept-Encoding", "gzip, identity")
+		unsupported.Target, unsupported.Message = "Content-Encoding", "The body is as it is, or compressed by gzip"
+		return nil, unsupported
+	}
+	body, err := io.ReadAll(io.LimitReader(in, limit+1))
 	switch {
-	case errors.As(err, &tooLarge):
-		return nil, &odata.Error{Status: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf("The body is larger than %d bytes", limit)}
 	case err != nil:
-		return nil, badRequest("", "The body could not be read to its end")
+		return nil, unread(err, limit)
+	case int64(len(body)) > limit: // what is small on its way may be large here
+		return nil, tooLarge(limit)
+	}
+	if strings.EqualFold(parameters["ieee754compatible"], "true") {
+		return x.numbers(body)
 	}
 	return bytes.TrimSpace(body), nil
 }
 
-// fill puts the body into the change, and key and body into agreement.
-func (x *exchange) fill(c *entityevent.Change, body []byte, key, edmType string) error {
-	var details []odata.Detail
-	err := entityevent.EachMember(body, func(name string, _ []byte) error {
-		if !x.Schema.Allows(c.Resource, name) {
-			details = append(details, odata.Detail{Code: "400", Target: name, Message: c.Resource + " has no field " + name})
+// unread is why a body could not be read.
+func unread(err error, limit int64) error {
+	if errors.As(err, new(*http.MaxBytesError)) {
+		return tooLarge(limit)
+	}
+	return badRequest("", "The body could not be read to its end")
+}
+
+func tooLarge(limit int64) error {
+	return &odata.Error{Status: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf("The body is larger than %d bytes", limit)}
+}
+
+// numbers writes the numbers of a body that has those of 64 bits and decimals as strings
+// (IEEE754Compatible) as numbers.
+func (x *exchange) numbers(body []byte) ([]byte, error) {
+	out := []byte{'{'}
+	err := entityevent.EachMember(body, func(name string, value []byte) error {
+		if edmType := x.Schema.fieldType(x.path.Resource, name); edmType == "Edm.Int64" || edmType == "Edm.Decimal" {
+			if inner := bytes.Trim(value, `"`); len(inner) == len(value)-2 && json.Valid(inner) && (inner[0] == '-' || inner[0] >= '0' && inner[0] <= '9') {
+				value = inner
+			}
 		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(append(appendString(out, name), ':'), value...)
 		return nil
 	})
-	switch {
-	case err != nil:
+	return append(out, '}'), err
+}
+
+// fill puts the body into the change, and key and body into agreement.
+func (x *exchange) fill(c *entityevent.Change, body []byte, key, edmType string) error {
+	if err := x.Schema.validate(c.Resource, c.Op, body); err != nil {
 		return err
-	case len(details) > 0:
-		return &odata.Error{Status: http.StatusBadRequest, Target: details[0].Target, Message: details[0].Message, Details: details}
+	}
+	if x.Schema.fieldType(c.Resource, "value") == "" && bytes.IndexAny(entityevent.Member(body, "value"), "[{") == 0 {
+		return wrong("value", "The body is one record: import takes many")
 	}
 	c.Body = body
 	inBody, err := bodyKey(body, key)
 	switch {
 	case err != nil:
-		return badRequest(key, err.Error())
+		return wrong(key, err.Error())
 	case inBody == "" && x.path.Key == nil:
 		if !quoted(edmType) {
-			return badRequest(key, "The record needs its key "+key)
+			return wrong(key, "The record needs its key "+key)
 		}
 		id, err := uuid.NewV7()
 		if err != nil {
@@ -118,12 +172,15 @@ func (x *exchange) fill(c *entityevent.Change, body []byte, key, edmType string)
 		}
 		c.Key = id.String()
 		c.Body = withMember(body, key, c.Key, edmType)
-	case inBody == "" && x.r.Method == http.MethodPut:
+	case inBody == "" && c.Op == entityevent.Put:
 		c.Body = withMember(body, key, c.Key, edmType)
+		if err := x.Schema.validate(c.Resource, entityevent.Merge, c.Body); err != nil { // by the key in the URL
+			return err
+		}
 	case x.path.Key == nil:
 		c.Key = inBody
 	case inBody != "" && inBody != c.Key:
-		return badRequest(key, fmt.Sprintf("%s in the body is not the key in the URL", key))
+		return wrong(key, fmt.Sprintf("%s in the body is not the key in the URL", key))
 	}
 	return c.Ref.Validate()
 }
@@ -222,10 +279,14 @@ func (x *exchange) written(key, edmType string, o entityevent.Outcome) error {
 	h.Set("EntityId", headerText(key))
 	h.Set("OData-EntityId", x.url(key, edmType))
 	h.Set("ETag", etag(o.Hash))
-	if x.prefer.ret != "" {
-		applied(h, "return", x.prefer.ret)
+	if x.prefer.ret == "" { // RCP-10 wants to see in any case which it is
+		x.prefer.ret = "minimal"
+		if x.r.Method == http.MethodPost || created {
+			x.prefer.ret = "representation"
+		}
 	}
-	if x.prefer.ret == "minimal" || x.prefer.ret == "" && !created {
+	applied(h, "return", x.prefer.ret)
+	if x.prefer.ret == "minimal" {
 		x.w.WriteHeader(http.StatusNoContent)
 		return nil
 	}

@@ -183,7 +183,17 @@ func TestWriteRefuses(t *testing.T) {
 	}{
 		{"POST", "/Property", "", "", 415}, {"POST", "/Property", "{}", "Content-Type: text/plain", 415},
 		{"POST", "/Property", "{}", "Content-Type: application/x-www-form-urlencoded", 415},
-		{"POST", "/Property", "{}", "Content-Type: application/json; charset=latin1", 415}, {"POST", "/Property", "{}", "Content-Encoding: gzip", 415},
+		{"POST", "/Property", "{}", "Content-Type: application/json; charset=latin1", 415}, {"POST", "/Property", "{}", "Content-Encoding: br", 415},
+		{"POST", "/Property", "{}", "Content-Encoding: gzip", 400}, {"POST", "/Property", zipped("{}")[:12], "Content-Encoding: gzip", 400},
+		{"POST", "/Property", zipped(`{"A":"` + strings.Repeat("x", 5000) + `"}`), "Content-Encoding: gzip", 413},
+		{"POST", "/Property", zipped(strings.Repeat(" ", 1<<20)), "Content-Encoding: gzip", 413},
+		{"POST", "/Property", `{"value":[]}`, "", 400}, {"POST", "/Property", `{"@reso.context":"urn:reso:metadata:2.0:resource:property","value":[{"ListingKey":"v"}]}`, "", 400},
+		{"POST", "/Property", `{"value":{"ListingKey":"v"}}`, "", 400}, {"POST", "/Property", `[{"ListingKey":"v"}]`, "", 400},
+		{"POST", "/Property", `{"A":{"B":1,"B":2}}`, "", 400}, {"POST", "/Property", `{"A":"\ud800"`, "", 400},
+		{"POST", "/Property", `{"ListPrice":-1}`, "", 400}, {"PATCH", "/Property('k')", `{"BedroomsTotal":-1}`, "", 400},
+		{"PUT", "/Property('k')", `{"ListAgent@odata.bind":"Member('1')"}`, "", 400},
+		{"POST", "/Property?$select=A", `{}`, "", 400}, {"POST", "/Property?$bogus=1", `{}`, "", 400}, {"DELETE", "/Property('k')?$filter=A eq 1", "", "", 400},
+		{"PUT", "/Property('k')?$format=xml", `{}`, "", 501},
 		{"POST", "/Property", "", "Content-Type: application/json", 400}, {"POST", "/Property", "{", "", 400}, {"POST", "/Property", "[]", "", 400},
 		{"POST", "/Property", "null", "", 400}, {"POST", "/Property", "{} {}", "", 400}, {"POST", "/Property", `{"A":NaN}`, "", 400},
 		{"POST", "/Property", `{"A":1,"A":2}`, "", 400}, {"POST", "/Property", `{"A":` + deep + `}`, "", 400}, {"POST", "/Property", "{\"A\":\"\xff\"}", "", 400},
@@ -217,12 +227,25 @@ func TestWriteRefuses(t *testing.T) {
 
 func TestWriteWithConfiguredMetadata(t *testing.T) {
 	s := configured(t)
-	s.do("POST", "/Property", `{"ListingKey":"k","ListPrice":1,"Media":[],"@odata.type":"x"}`).want(t, 201)
-	a := s.do("PATCH", "/Property('k')", `{"Wings":2,"ListPrice":3,"Tail":1}`)
+	s.do("POST", "/Property", `{"ListingKey":"k","ListPrice":1,"@odata.type":"x"}`).want(t, 201)
+	a := s.do("PATCH", "/Property('k')", `{"Wings":2,"ListPrice":"3","Appliances":["Oven",null],"PropertyType":"Boat"}`)
 	a.want(t, 400)
-	want := `{"error":{"code":"400","message":"Property has no field Wings","target":"Wings","details":[` +
-		`{"code":"400","target":"Wings","message":"Property has no field Wings"},{"code":"400","target":"Tail","message":"Property has no field Tail"}]}}`
+	want := `{"error":{"code":"400","message":"4 fields are wrong, see details","target":"Wings","details":[` +
+		`{"code":"400","target":"Wings","message":"Property has no field Wings"},` +
+		`{"code":"400","target":"ListPrice","message":"ListPrice is a number of at most 14 digits, 2 of them after the point (Edm.Decimal)"},` +
+		`{"code":"400","target":"Appliances","message":"Appliances[1] cannot be null"},` +
+		`{"code":"400","target":"PropertyType","message":"PropertyType is a member of org.reso.metadata.PropertyType, which has no \"Boat\""}]}}`
 	if strings.TrimSpace(a.body) != want {
+		t.Errorf("%s", a.body)
+	}
+	a = s.do("PUT", "/OpenHouse('x')", `{"OpenHouseType":"Public"}`)
+	want = `{"error":{"code":"400","message":"OpenHouseKey is a whole number of at most 64 bits (Edm.Int64)","target":"OpenHouseKey","details":[` +
+		`{"code":"400","target":"OpenHouseKey","message":"OpenHouseKey is a whole number of at most 64 bits (Edm.Int64)"}]}}`
+	if a.want(t, 400); strings.TrimSpace(a.body) != want {
+		t.Errorf("%s", a.body)
+	}
+	a = s.do("POST", "/Lookup", `{"LookupName":"City"}`)
+	if !strings.Contains(a.want(t, 400), `"message":"LookupValue is missing, and cannot be null","target":"LookupValue"`) {
 		t.Errorf("%s", a.body)
 	}
 	s.do("POST", "/Teams", `{"TeamKey":"t"}`).want(t, 404)

@@ -46,7 +46,8 @@ func (s *Schema) ValidateChange(resource string, body []byte) ([]Fault, error) {
 func (s *Schema) validate(resource string, body []byte) (faults []Fault, met map[string]bool, err error) {
 	err = entityevent.EachMember(body, func(name string, value []byte) error {
 		if reason := s.reason(resource, name, value); reason != "" {
-			faults = append(faults, Fault{name, reason})
+			field, _, _ := strings.Cut(name, "@")
+			faults = append(faults, Fault{field, reason})
 		}
 		if f, ok := s.Field(resource, name); ok && !f.Nullable && s.read {
 			if met == nil {

@@ -113,7 +113,7 @@ func TestValidate(t *testing.T) {
 			var reasons []string
 			for _, f := range faults {
 				reasons = append(reasons, f.Reason)
-				if !strings.Contains(c[0], `"`+f.Field+`"`) {
+				if !strings.Contains(c[0], `"`+f.Field) {
 					t.Errorf("%s: the fault is of %s", c[0], f.Field)
 				}
 			}
@@ -145,7 +145,7 @@ func TestValidateInferred(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"ListPrice":"much","A":5,"New":{}}`:       "[]",
 		`{"ListPrice":-1,"New":-1,"NewTotal":-2.5}`: "[{ListPrice ListPrice is never negative} {NewTotal NewTotal is never negative}]",
-		`{"Media@odata.bind":[]}`:                   `[{Media@odata.bind "Media@odata.bind" is not offered: write the field that holds the key}]`,
+		`{"Media@odata.bind":[]}`:                   `[{Media "Media@odata.bind" is not offered: write the field that holds the key}]`,
 	} {
 		faults, err := s.Validate("Property", []byte(body))
 		if got := fmt.Sprint(faults); got != want || err != nil {
