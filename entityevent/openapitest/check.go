@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"slices"
 	"strconv"
@@ -59,6 +60,7 @@ func (d *Document) answer(m match, response *v3.Response, answer *http.Response,
 // headers checks the headers of an answer.
 func (d *Document) headers(response *v3.Response, answer http.Header) []string {
 	var problems []string
+	answer = canonical(answer)
 	described := d.described[response]
 	for name := range answer {
 		declared := func(other string) bool { return strings.EqualFold(name, other) }
@@ -85,6 +87,15 @@ func (d *Document) headers(response *v3.Response, answer http.Header) []string {
 	return problems
 }
 
+// canonical are the headers as they arrive, however a handler in this process spells them.
+func canonical(h http.Header) http.Header {
+	all := http.Header{}
+	for name, values := range h {
+		all[http.CanonicalHeaderKey(name)] = append(all[http.CanonicalHeaderKey(name)], values...)
+	}
+	return all
+}
+
 // request checks a request that was accepted.
 func (d *Document) request(m match, r *http.Request, body []byte) []string {
 	if !m.described {
@@ -106,6 +117,9 @@ func (d *Document) request(m match, r *http.Request, body []byte) []string {
 	if m.operation.RequestBody != nil && body != nil {
 		asked.Body = io.NopCloser(bytes.NewReader(body))
 		asked.Header.Del("Content-Encoding")
+		if kind, _, err := mime.ParseMediaType(asked.Header.Get("Content-Type")); err == nil && strings.HasSuffix(kind, "+json") {
+			asked.Header.Set("Content-Type", "application/*+json") // the validator knows no ranges
+		}
 		_, found = d.validator.GetRequestBodyValidator().ValidateRequestBodyWithPathItem(asked, m.item, m.template)
 		problems = append(problems, texts(found)...)
 	}

@@ -158,7 +158,7 @@ func (m match) response(status int) *v3.Response {
 }
 
 func (d *Document) find(r *http.Request) match {
-	path := strings.TrimRight(r.URL.EscapedPath(), "/")
+	path := strings.TrimSuffix(r.URL.EscapedPath(), "/")
 	if plain, err := url.PathUnescape(path); err == nil {
 		path = plain
 	}

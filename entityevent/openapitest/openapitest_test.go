@@ -46,6 +46,7 @@ const (
 func TestWrongAnswersFail(t *testing.T) {
 	d := document(t)
 	page := map[string]string{"EntityEvent-Log": "l/all", "EntityEvent-Through": "7"}
+	event := map[string]string{"EntityEvent-Log": "l/all"}
 	good := `{` + context + `,"value":[{"EntityEventSequence":7,"ResourceName":"Property","ResourceRecordKey":"a"}]}`
 	one := `{` + context + `,"EntityEventSequence":7,"ResourceName":"Property","ResourceRecordKey":"a"}`
 	for name, c := range map[string]struct {
@@ -57,9 +58,9 @@ func TestWrongAnswersFail(t *testing.T) {
 	}{
 		"right page":                 {"GET", "/odata/EntityEvent", 200, page, good, ""},
 		"right page of another feed": {"GET", "/feeds/acme/odata/EntityEvent", 200, page, good, ""},
-		"right event":                {"GET", "/odata/EntityEvent(7)", 200, page, one, ""},
-		"right quoted event":         {"GET", "/odata/EntityEvent%28%277%27%29", 200, page, one, ""},
-		"right HEAD":                 {"HEAD", "/odata/EntityEvent(7)", 200, page, "", ""},
+		"right event":                {"GET", "/odata/EntityEvent(7)", 200, event, one, ""},
+		"right quoted event":         {"GET", "/odata/EntityEvent%28%277%27%29", 200, event, one, ""},
+		"right HEAD":                 {"HEAD", "/odata/EntityEvent(7)", 200, event, "", ""},
 		"right refusal":              {"GET", "/odata/Property('a%2F''(b')", 404, nil, refusal, ""},
 		"right count":                {"GET", "/odata/Property/$count", 200, map[string]string{"Content-Type": "text/plain; charset=utf-8"}, "12", ""},
 		"right options":              {"OPTIONS", "/odata/Property", 204, map[string]string{"Allow": "GET"}, "", ""},
@@ -76,9 +77,9 @@ func TestWrongAnswersFail(t *testing.T) {
 		"no value":                    {"GET", "/odata/EntityEvent", 200, page, `{` + context + `}`, "value"},
 		"a value that is none":        {"GET", "/odata/Property", 200, nil, `{` + context + `,"value":{}}`, "value"},
 		"a record that is none":       {"GET", "/odata/Property", 200, nil, `{` + context + `,"value":[1]}`, "value"},
-		"a bad event by its number":   {"GET", "/odata/EntityEvent(7)", 200, page, strings.Replace(one, "7", "false", 1), "EntityEventSequence"},
-		"a bad event by its text":     {"GET", "/odata/EntityEvent('7')", 200, page, strings.Replace(one, `"ResourceName"`, `"Resource"`, 1), "Resource"},
-		"a page for an event":         {"GET", "/odata/EntityEvent(7)", 200, page, good, "value"},
+		"a bad event by its number":   {"GET", "/odata/EntityEvent(7)", 200, event, strings.Replace(one, "7", "false", 1), "EntityEventSequence"},
+		"a bad event by its text":     {"GET", "/odata/EntityEvent('7')", 200, event, strings.Replace(one, `"ResourceName"`, `"Resource"`, 1), "Resource"},
+		"a page for an event":         {"GET", "/odata/EntityEvent(7)", 200, event, good, "value"},
 		"a page for a record":         {"GET", "/odata/Property('a')", 200, nil, `{"value":[]}`, "value"},
 		"no JSON":                     {"GET", "/odata/EntityEvent", 200, page, `{`, "decoded"},
 		"another media type":          {"GET", "/odata/EntityEvent", 200, map[string]string{"EntityEvent-Log": "l/all", "EntityEvent-Through": "7", "Content-Type": "text/html"}, good, "text/html"},
