@@ -25,7 +25,7 @@ func OrderBy() *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		items := make([]string, 1+draw(t, 3))
 		for i := range items {
-			items[i] = rapid.SampledFrom(fields).Draw(t, "field").name + pick(t, []string{"", " asc", " desc", " DESC"})
+			items[i] = pick(t, fields).name + pick(t, []string{"", " asc", " desc", " DESC"})
 		}
 		return strings.Join(items, pick(t, []string{",", ", "}))
 	})
@@ -65,7 +65,7 @@ func (w writer) condition(depth int) string {
 	case n < 5 && depth > 0:
 		return "(" + w.condition(depth-1) + w.operator("or") + w.condition(depth-1) + ")"
 	}
-	f := rapid.SampledFrom(w.fields).Draw(w.T, "field")
+	f := pick(w.T, w.fields)
 	if w.variable.name != "" && draw(w.T, 4) > 0 {
 		f = w.variable
 	}
@@ -77,13 +77,13 @@ func (w writer) about(f field, depth int) string {
 	switch k := f.of.Kind; {
 	case f.of.Collection:
 		return w.collection(f, depth)
-	case draw(w.T, 8) == 0, k == odata.Complex, k == odata.TimeOfDay, k == odata.Untyped:
-		return w.sides(f.name, pick(w.T, []string{"eq", "ne", "gt", "le"}), "null")
+	case draw(w.T, 12) == 0, k == odata.Complex, k == odata.TimeOfDay, k == odata.Untyped:
+		return w.sides(f.name, pick(w.T, []string{"eq", "ne", "eq", "ne", "gt", "le"}), "null")
 	case k == odata.Bool && draw(w.T, 3) == 0:
 		return pick(w.T, []string{"", "not "}) + f.name
 	case k == odata.Enumeration && draw(w.T, 3) == 0:
 		return f.name + w.operator("has") + w.literal(f.of)
-	case k == odata.String && draw(w.T, 3) == 0:
+	case k == odata.String && draw(w.T, 3) < 2:
 		call := pick(w.T, []string{"contains", "startswith", "endswith", "CONTAINS"}) + "(" + w.text(f.name) + "," + w.text(w.literal(f.of)) + ")"
 		if draw(w.T, 3) == 0 {
 			return w.sides(call, pick(w.T, []string{"eq", "ne"}), pick(w.T, []string{"true", "false"}))
@@ -117,7 +117,7 @@ func (w writer) comparison(f field) string {
 			return o.of.Collection || o.of.Enum != f.of.Enum || o.of.Kind != f.of.Kind && !(number(o.of.Kind) && number(f.of.Kind))
 		})
 		if len(alike) > 0 {
-			right = rapid.SampledFrom(alike).Draw(w.T, "other").name
+			right = pick(w.T, alike).name
 		}
 	}
 	if f.of.Kind == odata.String {
