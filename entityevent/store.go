@@ -85,6 +85,7 @@ const Restart Sequence = 1 << 32
 type Store interface {
 	Log
 	Records
+	Passes
 	Docs
 	Inbox
 	// LogID returns the name of the log as of now: NewLog changes it. A page names its own log.

@@ -47,6 +47,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) entityevent.Store) {
 		{"Keys", testKeys},
 		{"Read", testRead},
 		{"ReadWhileWriting", testReadWhileWriting},
+		{"Unmarked", testUnmarked},
 		{"Docs", testDocs},
 		{"OneFailsOthersCommit", testOneFailsOthersCommit},
 		{"CommitIsAtomic", testCommitIsAtomic},
