@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/resosync/resosync/config"
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/metadata"
+)
+
+const shortEDMX = `<?xml version="1.0"?><edmx:Edmx xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx" Version="4.0"><edmx:DataServices>
+<Schema xmlns="http://docs.oasis-open.org/odata/ns/edm" Namespace="x"><EntityType Name="Property"><Key><PropertyRef Name="Id"/></Key>
+<Property Name="Id" Type="Edm.String" Nullable="false"/><Property Name="ListPrice" Type="Edm.Decimal"/><Property Name="Notes" Type="Edm.String"/></EntityType>
+<EntityContainer Name="C"><EntitySet Name="Property" EntityType="x.Property"/></EntityContainer></Schema></edmx:DataServices></edmx:Edmx>`
+
+// What a profile speaks of must be in the metadata; where it is not, the error shows the place.
+func TestProfilesAndMetadata(t *testing.T) {
+	edmx, err := metadata.Read(strings.NewReader(shortEDMX))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rules, want := range map[string]string{
+		"Property: {filter: 'ListPrice gt 5', hide: [Notes]}": "",
+		"Property: {}":                             "",
+		"Property: {filter: 'ListPrize gt 5'}":     "3:30: producer.profiles.idx.Property.filter: ",
+		"Property: {filter: \"ListPrice gt 'a'\"}": "3:30: producer.profiles.idx.Property.filter: ",
+		"Property: {hide: [Notes, Secrets]}":       "3:36: producer.profiles.idx.Property.hide[1]: producer.metadata declares no field Secrets",
+		"Property: {hide: [Id]}":                   "3:29: producer.profiles.idx.Property.hide[0]: Id is the key of Property",
+		"Rooms: {}":                                "3:11: producer.profiles.idx.Rooms: producer.metadata declares no resource Rooms",
+	} {
+		c, err := config.Parse("c.yaml", []byte("producer:\n  profiles:\n    idx: {"+rules+"}\n"), os.LookupEnv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = checkProfiles(c, edmx)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), "c.yaml:"+want) {
+			t.Errorf("%s: %v, want %s", rules, err, want)
+		}
+		if err := checkProfiles(c, nil); err != nil {
+			t.Errorf("%s without metadata: %v", rules, err)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "m.xml"), []byte(shortEDMX), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Parse(filepath.Join(dir, "c.yaml"), []byte("producer:\n  metadata: m.xml\n  profiles: {idx: {Rooms: {}}}\n"), os.LookupEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := waitFolder(t.Context(), c.Data, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if a, err := open(t.Context(), c, held, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "c.yaml:3:20: producer.profiles.idx.Rooms") {
+		t.Errorf("an agent opens with it: %v, %v", a, err)
+	}
+}
+
+// reviewing is a store whose pass has so many steps, of which some fail.
+type reviewing struct {
+	entityevent.Profiles
+	steps, fails int
+	asked        int
+}
+
+func (r *reviewing) Review(context.Context) (bool, error) {
+	r.asked++
+	if r.fails > 0 && r.asked%2 == 0 {
+		r.fails--
+		return false, errors.New("the disk is full")
+	}
+	r.steps--
+	return r.steps > 0, nil
+}
+
+// The pass goes on until it is done, over failures of the store, and says so while it runs: once in the log when it
+// begins, fails and ends.
+func TestReviewOfProfiles(t *testing.T) {
+	for _, c := range []struct {
+		steps, fails int
+		lines        []string
+	}{
+		{1, 0, nil},
+		{5, 0, []string{"profiles changed", "as the profiles say"}},
+		{5, 2, []string{"profiles changed", "cannot go on", "cannot go on", "as the profiles say"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var log bytes.Buffer
+			store := &reviewing{steps: c.steps, fails: c.fails}
+			r := &review{store: store, logger: slog.New(slog.NewTextHandler(&log, nil))}
+			done := make(chan error)
+			go func() { done <- r.run(t.Context()) }()
+			if c.fails > 0 {
+				time.Sleep(time.Second) // while it waits after a failure
+				if r.underWay().IsZero() {
+					t.Error("nobody is told that the pass is under way")
+				}
+			}
+			if err := <-done; err != nil || store.steps != 0 || !r.underWay().IsZero() {
+				t.Errorf("%v; %d steps are left; under way since %v", err, store.steps, r.underWay())
+			}
+			lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+			if c.lines == nil {
+				lines = lines[1:]
+			}
+			if len(lines) != len(c.lines) {
+				t.Fatalf("logged\n%s", log.String())
+			}
+			for i, want := range c.lines {
+				if !strings.Contains(lines[i], want) {
+					t.Errorf("line %d is %s, want %s", i, lines[i], want)
+				}
+			}
+		})
+	}
+}
+
+func TestReviewEndsWithTheAgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		r := &review{store: &reviewing{steps: 1e9, fails: 1e9}, logger: slog.New(slog.DiscardHandler)}
+		done := make(chan error)
+		go func() { done <- r.run(ctx) }()
+		time.Sleep(time.Minute)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// compacting is a store that drops something each time, unless it fails.
+type compacting struct {
+	at   []time.Time
+	asks []entityevent.Compaction
+	err  error
+}
+
+func (c *compacting) Compact(ctx context.Context, q entityevent.Compaction) (entityevent.Compacted, error) {
+	c.at, c.asks = append(c.at, time.Now()), append(c.asks, q)
+	select {
+	case <-time.After(time.Minute):
+	case <-ctx.Done():
+		return entityevent.Compacted{Events: 1}, context.Cause(ctx)
+	}
+	return entityevent.Compacted{Events: 10, Forgotten: 2}, c.err
+}
+
+// The log is compacted at its time, one after the other, with what is to be forgotten.
+func TestCompactionOnSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		store := &compacting{}
+		c := newCompaction(&config.Config{Compact: "30 4 * * *", Forget: 90 * 24 * time.Hour}, store, slog.New(slog.NewTextHandler(&log, nil)))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- c.run(ctx) }()
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if len(store.at) != 1 || store.at[0].Local().Format("15:04:05") != "04:30:00" || !store.asks[0].Forget.Equal(store.at[0].Add(-90*24*time.Hour)) {
+			t.Fatalf("at %v: %+v", store.at, store.asks)
+		}
+		if dropped, ended := c.counts(); dropped != (entityevent.Compacted{Events: 10, Forgotten: 2}) || !ended.Equal(store.at[0].Add(time.Minute)) {
+			t.Errorf("%+v, %v", dropped, ended)
+		}
+		store.err = errors.New("the disk is full")
+		time.Sleep(24 * time.Hour)
+		if _, ended := c.counts(); len(store.at) != 2 || !ended.Equal(store.at[0].Add(time.Minute)) {
+			t.Errorf("a failure counts: %v %v", store.at, ended)
+		}
+		if strings.Count(log.String(), "level=ERROR") != 1 || strings.Count(log.String(), "events=10 forgotten=2") != 1 {
+			t.Errorf("logged:\n%s", log.String())
+		}
+		store.err = nil
+		for range 2 { // two commands at once
+			go func() { _, err := c.once(t.Context()); done <- err }()
+		}
+		synctest.Wait()
+		if len(store.at) != 3 {
+			t.Errorf("%d at the same time", len(store.at)-2)
+		}
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := newCompaction(&config.Config{Compact: config.Never}, nil, nil).run(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
