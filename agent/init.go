@@ -97,7 +97,7 @@ func (w initial) steps(feed string) []string {
 	}
 	if w.producer {
 		steps = append(steps,
-			"name your clients in the file, and give each its token:  resosync token issue --client NAME",
+			"name your clients in the file, and give each its token:  resosync token issue --client NAME, or for OAuth2:  resosync client secret NAME",
 			"for each that wants pushes, take its webhook and token into subscriptions",
 			"put records in:  resosync import FILE…, or the write API with a token of scope write")
 	}

@@ -264,7 +264,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler) // the client is gone
 	default:
 		if !errors.Is(err, entityevent.ErrUnavailable) || s.failed(r).Add(1) == 1 {
-			s.logger().Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+			s.logger().ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		}
 		w.Header().Set("Retry-After", "5")
 		w.Header().Del("Preference-Applied")
@@ -285,14 +285,14 @@ func (s *Server) failed(r *http.Request) *atomic.Int64 {
 func (s *Server) recovered(r *http.Request) {
 	if failed := s.failed(r); failed.Load() > 0 {
 		n := failed.Swap(0)
-		s.logger().Info("the store answers requests again", "method", r.Method, "attempts", n)
+		s.logger().InfoContext(r.Context(), "the store answers requests again", "method", r.Method, "attempts", n)
 	}
 }
 
 // abort ends an answer that has begun and cannot be completed.
 func (s *Server) abort(r *http.Request, err error) {
 	if r.Context().Err() == nil {
-		s.logger().Error("answer cut off", "method", r.Method, "path", r.URL.Path, "err", err)
+		s.logger().ErrorContext(r.Context(), "answer cut off", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
 	panic(http.ErrAbortHandler)
 }
