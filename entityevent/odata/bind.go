@@ -279,7 +279,7 @@ func (p *parser) lambda(path, name string, at int) (node, error) {
 		return node{}, p.errorf(at, "any and all within any or all are not offered: %q", brief(path+"/"+name))
 	}
 	l := Lambda{Over: Field{Path: path}, All: name == "all"}
-	if !fieldName.MatchString(path) {
+	if !areNames(path, "/") {
 		return node{}, p.errorf(at, "There is no field %q", brief(path))
 	}
 	t, err := p.resolve(path, at)
@@ -301,7 +301,7 @@ func (p *parser) lambda(path, name string, at int) (node, error) {
 	rest := p.text[p.pos:]
 	variable, _, _ := strings.Cut(rest, ":")
 	variable = strings.TrimRight(variable, " \t")
-	if !fieldName.MatchString(variable) || strings.Contains(variable, "/") {
+	if !isName(variable) {
 		return node{}, p.errorf(p.pos, "%s wants a variable and a colon", name)
 	}
 	p.pos += len(variable)

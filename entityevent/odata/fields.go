@@ -185,7 +185,7 @@ func items(option, text string, scope Scope, item func(p *parser, at int) error)
 // field reads the path of a field.
 func (p *parser) field(at int) (Field, error) {
 	word := p.peek()
-	if !fieldName.MatchString(word) {
+	if !areNames(word, "/") {
 		return Field{}, p.unexpected()
 	}
 	p.pos += len(word)

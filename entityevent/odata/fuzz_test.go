@@ -202,6 +202,8 @@ func TestHostileText(t *testing.T) {
 		strings.Repeat("(", many), strings.Repeat("not ", many) + "A eq 1", "K in (" + strings.Repeat("'',", many), strings.Repeat("'", many),
 		"A eq '" + strings.Repeat("''", many), strings.Repeat("A", many) + " eq 1", "A eq " + strings.Repeat("9", many), strings.Repeat("A/", many) + "A eq 1",
 		"A eq 1." + strings.Repeat("0", many) + "x", strings.Repeat("\xff", many), strings.Repeat("é", many), strings.Repeat("(A eq 1)or", many),
+		strings.Repeat("tolower(", many), strings.Repeat("A/any(a:", many), "A/any(" + strings.Repeat("a", many), strings.Repeat("A/any(a:a eq 1)and ", many/10) + "A",
+		strings.Repeat("A eq 1 and not (B or ", 99) + "C" + strings.Repeat(")", 99), strings.Repeat("A'", many), strings.Repeat("A'' eq ", many),
 	} {
 		if e, err := odata.ParseFilter(text, nil); err != nil {
 			wantRefusal(t, text, err, 400, 501)
@@ -212,6 +214,20 @@ func TestHostileText(t *testing.T) {
 	long := "K in (" + strings.Repeat("'',", many) + "'')"
 	if e, err := odata.ParseFilter(long, nil); err != nil || len(e.(odata.Membership).Values) != many+1 {
 		t.Errorf("many keys: %v", err)
+	}
+	for _, text := range []string{
+		strings.Repeat("A,", many) + "A", strings.Repeat("A/", many), strings.Repeat("Media(", many), "Media(" + strings.Repeat("()", many), "Media(" + strings.Repeat("a=(", many),
+		"Media($expand=" + strings.Repeat("Media($expand=", many), "Media(" + strings.Repeat(";", many) + ")", "Media($filter=" + strings.Repeat("''", many) + ")", strings.Repeat("A desc", many),
+	} {
+		if _, err := odata.ParseSelect(text, nil); err != nil {
+			wantRefusal(t, text, err, 400)
+		}
+		if _, err := odata.ParseOrderBy(text, nil); err != nil {
+			wantRefusal(t, text, err, 400)
+		}
+		if _, err := odata.ParseExpand(text, known); err != nil {
+			wantRefusal(t, text, err, 400)
+		}
 	}
 	for _, text := range []string{
 		strings.Repeat("/", many), strings.Repeat("/a", many), "/P(" + strings.Repeat("'", many), "/P('" + strings.Repeat("''", many) + "')",

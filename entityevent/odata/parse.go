@@ -3,7 +3,6 @@ package odata
 import (
 	"fmt"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -274,8 +273,6 @@ func (p *parser) quoted() (string, error) {
 	return text, nil
 }
 
-var fieldName = regexp.MustCompile(`^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Nd}\p{Mn}\p{Mc}\p{Pc}\p{Cf}]*(/[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Nd}\p{Mn}\p{Mc}\p{Pc}\p{Cf}]*)*$`)
-
 // name resolves a variable or the path of a field, which was read before the position.
 func (p *parser) name(word string, at int) (node, error) {
 	if v := p.variable; v.Name != "" {
@@ -289,7 +286,7 @@ func (p *parser) name(word string, at int) (node, error) {
 	switch c := word[0]; {
 	case c >= '0' && c <= '9', c == '-', c == '+', word == "INF", word == "NaN":
 		return node{}, p.errorf(at, "%q is no number, date, time with its zone (Z, or +02:00 with the + as %%2B), or Guid", brief(word))
-	case !fieldName.MatchString(word):
+	case !areNames(word, "/"):
 		p.pos = at
 		return node{}, p.unexpected()
 	}
@@ -326,7 +323,7 @@ func (p *parser) member(typeName string, at int) (node, error) {
 		return node{}, p.errorf(at, "The literal of type %s is not offered", typeName)
 	}
 	if p.scope == nil {
-		if !typePath.MatchString(typeName) {
+		if !areNames(typeName, ".") {
 			return node{}, p.errorf(at, "There is no enumeration %q", brief(typeName))
 		}
 		return node{Literal{String, text}, at}, nil
@@ -338,8 +335,6 @@ func (p *parser) member(typeName string, at int) (node, error) {
 	text, err = p.memberOf(text, enum, at)
 	return node{enumLiteral{Literal{Enumeration, text}, enum}, at}, err
 }
-
-var typePath = regexp.MustCompile(`^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Nd}\p{Mn}\p{Mc}\p{Pc}\p{Cf}]*(\.[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Nd}\p{Mn}\p{Mc}\p{Pc}\p{Cf}]*)*$`)
 
 // enumLiteral is a literal whose enumeration is named. Beside a field it becomes a Literal.
 type enumLiteral struct {

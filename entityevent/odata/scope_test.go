@@ -2,6 +2,7 @@ package odata_test
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -142,5 +143,18 @@ func TestParseFilterInScopeRefuses(t *testing.T) {
 	} {
 		e, err := odata.ParseFilter(text, odatatest.Scope())
 		checkError(t, text, e, err, http.StatusBadRequest, "$filter", want)
+	}
+}
+
+// TestNames: what OData calls a simple identifier is a name, and nothing else.
+func TestNames(t *testing.T) {
+	name := regexp.MustCompile(`^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Nd}\p{Mn}\p{Mc}\p{Pc}\p{Cf}]*$`)
+	for r := rune(1); r < 0x11000; r++ {
+		for _, text := range []string{string(r), "A" + string(r)} {
+			fields, err := odata.ParseSelect(text, nil)
+			if got, want := err == nil && len(fields) == 1 && fields[0] == text, name.MatchString(text); got != want {
+				t.Fatalf("%q: %v", text, got)
+			}
+		}
 	}
 }
