@@ -104,20 +104,22 @@ type stored struct {
 	row     int64
 	version int64
 	hash    entityevent.Hash
+	views   entityevent.Mask
 	seen    entityevent.Mask
+	told    told
 	pass    int64
 	exists  bool // and is not gone
 	same    bool // the body is the one asked about, byte by byte
 }
 
 const (
-	recordQuery = `SELECT rowid, version, hash, seen, pass, body IS NOT NULL, CASE WHEN hash = ?4 THEN body = ?5 END
-		FROM records WHERE feed = ?1 AND resource = ?2 AND key = ?3`
+	recordQuery = `SELECT rowid, version, hash, seen, pass, body IS NOT NULL, CASE WHEN hash = ?4 THEN body = ?5 END,
+		views, told FROM records WHERE feed = ?1 AND resource = ?2 AND key = ?3`
 	bodyQuery    = `SELECT CAST(body AS BLOB) FROM records WHERE rowid = ?`
 	recordInsert = `INSERT INTO records (feed, resource, key, hash, version, views, seen, modified_at, pass, parent_resource, parent_key,
 		body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	recordUpdate = `UPDATE records SET hash = ?, version = ?, views = ?, seen = ?, modified_at = ?, pass = ?, parent_resource = ?,
-		parent_key = ?, body = ? WHERE rowid = ?`
+	recordUpdate = `UPDATE records SET hash = ?, version = ?, views = ?, seen = ?, told = NULL, modified_at = ?, pass = ?,
+		parent_resource = ?, parent_key = ?, body = ? WHERE rowid = ?`
 	// The content is equal and only volatile members, or the order of members, differ.
 	bodyUpdate = `UPDATE records SET modified_at = ?, pass = ?, parent_resource = ?, parent_key = ?, body = ? WHERE rowid = ?`
 	// Nothing differs: this statement must not name body, for people hang triggers on it.
@@ -126,16 +128,19 @@ const (
 
 func (t *tx) record(feed string, ref entityevent.Ref, content entityevent.Content) (r stored, err error) {
 	sound := true
+	var damage error
 	_, err = t.one(recordQuery, func(row []driver.Value) {
 		r.row, r.version = integer(row[0]), integer(row[1])
 		sound = hashOf(row[2], &r.hash)
 		r.seen, r.pass = entityevent.Mask(integer(row[3])), integer(row[4])
 		r.exists, r.same = integer(row[5]) != 0, integer(row[6]) != 0
+		r.views = entityevent.Mask(integer(row[7]))
+		r.told, damage = toldOf(row[8])
 	}, feed, ref.Resource, ref.Key, content.Hash[:], text(content.Body))
 	if err == nil && !sound {
 		err = fmt.Errorf("%w: its row", errDamaged)
 	}
-	return r, err
+	return r, errors.Join(err, damage)
 }
 
 // change applies one change. A refusal is in the outcome; an error is the whole commit's.
@@ -173,6 +178,9 @@ func (s *Store) change(t *tx, feed string, p *prepared) (o entityevent.Outcome, 
 	case !old.same:
 		parentResource, parentKey := parentOf(p.Resource, content.Body)
 		_, err = t.exec(bodyUpdate, modifiedAt(content), pass, parentResource, parentKey, text(content.Body), old.row)
+		if err == nil {
+			err = t.lookAgain(feed, p.Ref, old, content.Body, parentResource, parentKey)
+		}
 		return o, err
 	}
 	return o, t.mark(old, pass)
@@ -212,11 +220,17 @@ func (s *Store) merge(t *tx, p *prepared, old stored) (content entityevent.Conte
 // store writes new content and its event.
 func (t *tx) store(feed string, ref entityevent.Ref, old stored, content entityevent.Content, pass int64,
 	o entityevent.Outcome) (entityevent.Outcome, error) {
-	seq, views := t.next(), visibility(ref, content)
-	seen := old.seen | views
-	modified, body := modifiedAt(content), text(content.Body)
 	parentResource, parentKey := parentOf(ref.Resource, content.Body)
-	var err error
+	views, err := t.views(feed, ref, content.Body, parentResource, parentKey)
+	if err == nil {
+		err = t.follow(feed, ref, old.views, views)
+	}
+	if err != nil {
+		return o, err
+	}
+	seq, seen := t.next(), old.seen|views
+	t.sees(feed, ref, old.seen, views)
+	modified, body := modifiedAt(content), text(content.Body)
 	if old.row == 0 {
 		_, err = t.exec(recordInsert, feed, ref.Resource, ref.Key, content.Hash[:], seq, int64(views), int64(seen),
 			modified, pass, parentResource, parentKey, body)
@@ -236,8 +250,12 @@ func (t *tx) remove(feed string, ref entityevent.Ref, old stored, pass int64, o 
 	if !old.exists {
 		return o, t.mark(old, pass)
 	}
+	if err := t.follow(feed, ref, old.views, 0); err != nil {
+		return o, err
+	}
 	var gone entityevent.Hash
 	seq := t.next()
+	t.sees(feed, ref, old.seen, 0)
 	_, err := t.exec(recordUpdate, gone[:], seq, int64(0), int64(old.seen), nil, pass, nil, nil, nil, old.row)
 	t.append(event{feed, seq, ref, old.seen})
 	o.Sequence, o.Hash = entityevent.Sequence(seq), gone
@@ -252,9 +270,6 @@ func (t *tx) mark(old stored, pass int64) error {
 	_, err := t.exec(passUpdate, pass, old.row)
 	return err
 }
-
-// visibility is the one place that says who may see a record of this content.
-func visibility(entityevent.Ref, entityevent.Content) entityevent.Mask { return entityevent.Everyone }
 
 // micros returns a time for a column of unix microseconds, NULL for the zero time.
 func micros(t time.Time) any {

@@ -27,6 +27,8 @@ const (
 	ascending  = ` ORDER BY seq LIMIT ?5)`
 	descending = ` ORDER BY seq DESC LIMIT ?5)`
 
+	placeQuery = `SELECT log, counter, (SELECT seq FROM floors WHERE feed = ?) FROM meta`
+
 	// Where the log goes on.
 	nextEvent     = `SELECT seq FROM events WHERE feed = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT 1`
 	previousEvent = `SELECT seq FROM events WHERE feed = ? AND seq > ? AND seq < ? ORDER BY seq DESC LIMIT 1`
@@ -87,9 +89,10 @@ func newEventReader(v entityevent.View, q entityevent.EventQuery) *eventReader {
 
 // begin reads what is the log's own.
 func (r *eventReader) begin(c *conn) error {
-	_, err := c.one(logQuery, func(row []driver.Value) {
+	_, err := c.one(placeQuery, func(row []driver.Value) {
 		r.page.Log, r.page.Head = entityevent.LogID(str(row[0])), entityevent.Sequence(integer(row[1]))
-	})
+		r.page.Floor = entityevent.Sequence(integer(row[2]))
+	}, r.view.Feed)
 	r.rest.high = min(r.rest.high, int64(r.page.Head)+1)
 	return err
 }

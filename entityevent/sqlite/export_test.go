@@ -61,6 +61,9 @@ func (s *Store) WriterPragma(text string) error {
 
 func (s *Store) SetWALLimit(bytes int64) { s.writer.walLimit = bytes }
 
+// SetSteps sets how many records a step of a review looks at, and events one of a compaction.
+func (s *Store) SetSteps(reviewed, compacted int) { s.steps = steps{reviewed, compacted} }
+
 // CheckAlways makes every transaction look for the file in its place.
 func (s *Store) CheckAlways() { s.writer.recheck = 0 }
 
@@ -70,7 +73,8 @@ func HotQueries() []string {
 		recordQuery, recordUpdate, bodyUpdate, passUpdate, eventPage + eventRange + ascending, eventPage + eventRange + descending,
 		nextEvent, previousEvent, rangeQuery, keyQuery, takeQuery, depthQuery, itemDelete,
 		asideQuery, asideDueQuery, asideDelete, cursorQuery, recentQuery, recentClear, unsettledQuery, settledQuery,
-		docQuery, docUpdate,
+		docQuery, docUpdate, viewsQuery, childrenQuery, tellUpdate, toldQuery, seenUpdate, reviewQuery, nextFeed,
+		eventFeeds, compactQuery, eventDelete, recordDelete,
 	}
 }
 

@@ -25,7 +25,8 @@ const (
 type writer struct {
 	conn     *conn
 	notifier *entityevent.Notifier
-	log      atomic.Value // entityevent.LogID, as of the last commit
+	log      atomic.Value          // entityevent.LogID, as of the last commit
+	rules    atomic.Pointer[rules] // as of the last commit
 	observe  func(Committed)
 	failed   func(error)
 	logger   *slog.Logger
@@ -159,7 +160,7 @@ type Committed struct {
 // commit runs a group in one transaction and sets every call's outcome. Who waits for events is woken
 // after COMMIT returned, and the callers are answered after that.
 func (w *writer) commit(group []*call) {
-	t := &tx{}
+	t := &tx{rules: w.rules.Load()}
 	start := time.Now()
 	err := errUnfinished // for a panic
 	defer func() {
@@ -176,6 +177,7 @@ func (w *writer) commit(group []*call) {
 	if t.log != "" {
 		w.log.Store(t.log)
 	}
+	w.rules.Store(t.rules)
 	w.notifier.Publish(t.notices)
 }
 
@@ -284,7 +286,7 @@ func (t *tx) runAll(group []*call) error {
 		if _, err := t.exec("SAVEPOINT call"); err != nil {
 			return err
 		}
-		counter, notices := t.counter, len(t.notices)
+		counter, notices, rules := t.counter, len(t.notices), t.rules
 		t.try(c)
 		if c.err != nil || c.panicked != nil {
 			if fatal(c.err) || !t.inTx() {
@@ -293,7 +295,7 @@ func (t *tx) runAll(group []*call) error {
 			if _, err := t.exec("ROLLBACK TO call"); err != nil {
 				return err
 			}
-			t.counter, t.notices = counter, t.notices[:notices]
+			t.counter, t.notices, t.rules = counter, t.notices[:notices], rules
 		}
 		if _, err := t.exec("RELEASE call"); err != nil {
 			return err
@@ -306,12 +308,13 @@ func (t *tx) runAll(group []*call) error {
 func (t *tx) try(c *call) {
 	defer func() {
 		t.events = t.events[:0]
+		clear(t.sights)
 		if p := recover(); p != nil {
 			c.panicked = p
 		}
 	}()
 	if c.err = c.run(t); c.err == nil {
-		c.err = t.flush()
+		c.err = errors.Join(t.forgetBetween(), t.flush())
 	}
 }
 

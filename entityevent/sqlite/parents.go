@@ -62,13 +62,14 @@ const (
 		resource        TEXT NOT NULL,
 		key             TEXT NOT NULL,
 		hash            BLOB NOT NULL,
-		version         INTEGER NOT NULL, -- of its last event
+		version         INTEGER NOT NULL, -- of its last event that is not for some profiles alone
 		views           INTEGER NOT NULL, -- who sees it now
 		seen            INTEGER NOT NULL, -- who ever saw it
 		modified_at     INTEGER,          -- unix microseconds
 		pass            INTEGER NOT NULL DEFAULT 0,
 		parent_resource TEXT,             -- to whom it belongs by the Data Dictionary
 		parent_key      TEXT,
+		told            BLOB,             -- its events above version: pairs of a sequence and a mask, of 8 bytes each
 		body            TEXT
 	) STRICT`
 	recordsCopy = `INSERT INTO records_new (rowid, feed, resource, key, hash, version, views, seen, modified_at, pass, parent_resource,

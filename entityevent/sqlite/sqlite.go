@@ -47,6 +47,7 @@ type Store struct {
 	failed   func(error) // tells Options.Unavailable
 	opened   int64       // the counter when it was opened
 	volatile map[string][]string
+	steps    steps
 	notifier entityevent.Notifier
 	writer   writer
 	readers  chan *conn // nil: not yet opened
@@ -55,7 +56,11 @@ type Store struct {
 	closed bool
 }
 
-var _ entityevent.Store = (*Store)(nil)
+var (
+	_ entityevent.Store     = (*Store)(nil)
+	_ entityevent.Profiles  = (*Store)(nil)
+	_ entityevent.Compactor = (*Store)(nil)
+)
 
 // Open opens the file at path and makes it, with mode 0600, if there is none; its folder must exist. It
 // brings an older schema up to date and refuses a newer one. Only one process may have a file open; the
@@ -87,7 +92,7 @@ func open(ctx context.Context, path string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		path: path, volatile: o.Volatile, failed: tell(o.Unavailable),
-		readers: make(chan *conn, o.ReadConns),
+		readers: make(chan *conn, o.ReadConns), steps: defaultSteps,
 	}
 	s.writer = writer{
 		conn: c, notifier: &s.notifier, observe: o.Observe, failed: s.failed, path: path, walLimit: walLimit, recheck: recheck, logger: o.Logger,
@@ -98,6 +103,11 @@ func open(ctx context.Context, path string, o Options) (*Store, error) {
 	})
 	if err == nil && !found {
 		err = fmt.Errorf("%w: no meta row", errDamaged)
+	}
+	if err == nil {
+		var r *rules
+		r, err = c.readRules()
+		s.writer.rules.Store(r)
 	}
 	if err == nil {
 		err = c.wantWAL()

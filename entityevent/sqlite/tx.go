@@ -15,7 +15,9 @@ type tx struct {
 	now     int64             // unix microseconds, the same for all events of the transaction
 	counter int64             // the newest sequence given out, as of this point of the transaction
 	log     entityevent.LogID // drawn in this transaction; empty: the log keeps its name
+	rules   *rules            // that count, as of this point of the transaction
 	events  []event
+	sights  map[sighted]sight // of the call under way
 	notices []entityevent.Notice
 }
 
