@@ -3,12 +3,13 @@ package producer
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/metadata"
@@ -53,15 +54,23 @@ type Refusal struct {
 // that leaves a choice is refused.
 func Import(ctx context.Context, store Store, schema *Schema, feed, resource string, r io.Reader, progress func(Summary)) (Summary, error) {
 	i := &importer{ctx: ctx, store: store, schema: schema, feed: feed, resource: resource, progress: progress, keys: map[string]string{}}
+	return i.input(r)
+}
+
+// input imports all of r.
+func (i *importer) input(r io.Reader) (Summary, error) {
 	if i.progress == nil {
 		i.progress = func(Summary) {}
 	}
+	i.summary, i.inherited, i.number = Summary{}, "", 0
 	err := i.run(r)
 	if i.flushed != nil && errors.Is(err, i.flushed) {
 		return i.summary, fmt.Errorf("import: %w", err)
 	}
 	// What was read before the input broke is stored.
-	err = errors.Join(err, i.flush())
+	for len(i.changes) > 0 && i.flushed == nil {
+		err = errors.Join(err, i.flush())
+	}
 	if err != nil {
 		return i.summary, fmt.Errorf("import: %w", err)
 	}
@@ -86,6 +95,8 @@ type importer struct {
 	numbers   []int // of the changes
 	bytes     int
 	flushed   error // why a batch could not be stored: it is not tried again
+
+	replacement *Replacement // what this is part of; nil: of none
 }
 
 func (i *importer) run(r io.Reader) error {
@@ -132,8 +143,11 @@ func (i *importer) add(resource string, record []byte) error {
 	}
 	if err != nil {
 		i.refuse(i.number, err)
+		i.keepOld(c.Ref)
 		return nil
 	}
+	c.Op, c.Body = entityevent.Put, bytes.Clone(record)
+	i.replacement.mark(&c)
 	i.changes = append(i.changes, c)
 	i.numbers = append(i.numbers, i.number)
 	i.bytes += len(record)
@@ -143,6 +157,7 @@ func (i *importer) add(resource string, record []byte) error {
 	return nil
 }
 
+// change returns the reference of a record, also of one that is refused, if it can be told.
 func (i *importer) change(resource string, record []byte) (c entityevent.Change, err error) {
 	own := ""
 	if bytes.Contains(record, []byte("@reso.context")) {
@@ -165,11 +180,33 @@ func (i *importer) change(resource string, record []byte) (c entityevent.Change,
 	if err != nil {
 		return c, err
 	}
-	c = entityevent.Change{Ref: entityevent.Ref{Resource: resource, Key: key}, Op: entityevent.Put, Body: bytes.Clone(record)}
-	return c, c.Ref.Validate()
+	if c.Ref = (entityevent.Ref{Resource: resource, Key: key}); c.Ref.Validate() != nil {
+		return entityevent.Change{}, c.Ref.Validate()
+	}
+	return c, i.check(resource, record)
 }
 
-// key returns a record's key, having looked at all of its members.
+// reasonsShown is how many wrong fields of a record are told.
+const reasonsShown = 3
+
+// check holds a record to the schema.
+func (i *importer) check(resource string, record []byte) error {
+	faults, err := i.schema.faults(resource, entityevent.Put, record)
+	if err != nil || len(faults) == 0 {
+		return err
+	}
+	var reasons []string
+	for n, f := range faults {
+		if n == reasonsShown {
+			reasons = append(reasons, fmt.Sprintf("and %d more", len(faults)-n))
+			break
+		}
+		reasons = append(reasons, f.Reason)
+	}
+	return errors.New(strings.Join(reasons, "; "))
+}
+
+// key returns a record's key, having looked at the names of all of its members.
 func (i *importer) key(resource string, record []byte) (string, error) {
 	if resource == "" {
 		if err := entityevent.EachMember(record, func(string, []byte) error { return nil }); err != nil {
@@ -187,9 +224,7 @@ func (i *importer) key(resource string, record []byte) (string, error) {
 		switch {
 		case name == field:
 			key = value
-		case configured && !i.schema.Allows(resource, name):
-			return fmt.Errorf("%s has no field %.100q", resource, name)
-		case !configured && isOwnKey(resource, name):
+		case !configured && i.isOwnKey(resource, name):
 			return fmt.Errorf("it has a %s, but the records before it have the key %s: %s", name, field, nameKey)
 		}
 		return nil
@@ -211,15 +246,14 @@ func (i *importer) key(resource string, record []byte) (string, error) {
 }
 
 // nameKey is what to do about a resource whose key is not clear.
-const nameKey = "name its key in an EDMX file and configure that as producer.metadata"
+const nameKey = "name its key in producer.keys of the configuration, or in an EDMX file that is its producer.metadata"
 
-// isOwnKey says whether a member is named as the key of a resource that the Data Dictionary does not have.
-func isOwnKey(resource, member string) bool {
+// isOwnKey says whether a member is named as the key of a resource that neither the configuration nor the Data Dictionary has.
+func (i *importer) isOwnKey(resource, member string) bool {
 	if len(member) != len(resource)+len("Key") || !strings.HasPrefix(member, resource) || !strings.HasSuffix(member, "Key") {
 		return false
 	}
-	_, known := metadata.KnownKey(resource)
-	return !known
+	return !i.schema.knows(resource)
 }
 
 // keyField returns the key field of a resource: the schema's, else that of its records before this one,
@@ -267,6 +301,23 @@ func (i *importer) refuse(number int, reason error) {
 	}
 }
 
+// keepOld keeps what the store has of a record that was refused: it is not missing in the input.
+func (i *importer) keepOld(ref entityevent.Ref) {
+	switch {
+	case i.replacement == nil:
+	case ref.Key == "":
+		i.replacement.unread++ // it may be any record
+	default:
+		c := entityevent.Change{Ref: ref, Op: entityevent.Merge, Body: nothing}
+		i.replacement.mark(&c)
+		i.changes = append(i.changes, c)
+		i.numbers = append(i.numbers, 0)
+	}
+}
+
+// nothing is merged into a record to mark it.
+var nothing = []byte("{}")
+
 // flush stores the batch.
 func (i *importer) flush() error {
 	if i.flushed != nil || len(i.changes) == 0 {
@@ -277,21 +328,28 @@ func (i *importer) flush() error {
 		i.flushed = err
 		return err
 	}
+	changes, numbers := i.changes, i.numbers
+	i.changes, i.numbers, i.bytes = nil, nil, 0
 	stored := map[string]bool{}
 	for n, o := range outcomes {
-		stored[i.changes[n].Resource] = stored[i.changes[n].Resource] || o.Err == nil
+		c := changes[n]
+		if c.Op == entityevent.Merge { // it marks a record that was refused before
+			continue
+		}
+		stored[c.Resource] = stored[c.Resource] || o.Err == nil
 		switch {
 		case o.Err != nil:
-			i.refuse(i.numbers[n], o.Err)
+			i.refuse(numbers[n], o.Err)
+			i.keepOld(c.Ref)
 		case o.Sequence == 0:
 			i.summary.Unchanged++
 		case o.Before.IsZero():
 			i.summary.New++
+			i.replacement.added(c.Resource)
 		default:
 			i.summary.Changed++
 		}
 	}
-	i.changes, i.numbers, i.bytes = i.changes[:0], i.numbers[:0], 0
 	i.progress(i.summary)
 	return i.keepKeys(stored)
 }
@@ -303,7 +361,7 @@ func (i *importer) keepKeys(stored map[string]bool) error {
 	}
 	for resource, some := range stored {
 		key := i.keys[resource]
-		if known, _ := metadata.KnownKey(resource); !some || key == known {
+		if !some || i.schema.knows(resource) {
 			continue
 		}
 		if err := i.schema.keep(i.ctx, resource, key); err != nil {

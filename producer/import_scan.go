@@ -56,6 +56,7 @@ func (i *importer) element(t *textScanner, resource string) error {
 func (i *importer) take(t *textScanner, resource string) error {
 	if t.overflow {
 		i.refuse(i.number, errTooLarge)
+		i.keepOld(entityevent.Ref{})
 		return nil
 	}
 	return i.add(resource, t.text)
@@ -83,6 +84,7 @@ func (i *importer) object(t *textScanner) (single bool, err error) {
 		if err != nil {
 			return err
 		}
+		i.replacement.named(resource)
 		held := bytes.Clone(t.text[:start])
 		err = t.list(func() error { return i.element(t, resource) })
 		t.text, t.overflow = append(append(t.text[:0], held...), `"value":0`...), false
@@ -127,9 +129,10 @@ func (i *importer) lines(t *textScanner) error {
 		line = bytes.TrimSpace(line)
 		switch {
 		case err != nil && !errors.Is(err, io.EOF):
-			return err
+			return t.cut(err)
 		case tooLong:
 			i.refuse(i.number, errTooLarge)
+			i.keepOld(entityevent.Ref{})
 		case len(line) > 0:
 			if err := i.add(i.resource, line); err != nil {
 				return err

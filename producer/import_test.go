@@ -167,7 +167,7 @@ func TestImportStopsWithTheStore(t *testing.T) {
 func TestImportWithConfiguredMetadata(t *testing.T) {
 	s := configured(t)
 	got, err := s.load("Property", `{"ListingKey":"a"}`+"\n"+`{"ListingKey":"b","Wings":2}`)
-	if err != nil || got.New != 1 || got.Refused != 1 || got.Refusals[0].Reason != `Property has no field "Wings"` {
+	if err != nil || got.New != 1 || got.Refused != 1 || got.Refusals[0].Reason != `Property has no field Wings` {
 		t.Errorf("%+v %v", got, err)
 	}
 	if got, err = s.load("Teams", `{"TeamKey":"a"}`); err != nil || got.Refused != 1 {

@@ -23,7 +23,7 @@ func TestImportKeysOfUnknownResources(t *testing.T) {
 		"named after the resource": {
 			[]string{`{"ListingKey":"L1","MyShowingKey":"S1"}`, `{"ListingKey":"L1","MyShowingKey":"S2"}`}, producer.Summary{New: 2}, "S1 S2", ""},
 		"the only one":       {[]string{`{"ListingKey":"L1","x@Key":1}`, `{"ListingKey":"L2"}`}, producer.Summary{New: 2}, "L1 L2", ""},
-		"not clear":          {[]string{`{"ListingKey":"L1","AgentKey":"A1"}`, `{"Name":"x"}`}, producer.Summary{Refused: 2}, "", "ListingKey, AgentKey): name its key in an EDMX"},
+		"not clear":          {[]string{`{"ListingKey":"L1","AgentKey":"A1"}`, `{"Name":"x"}`}, producer.Summary{Refused: 2}, "", "ListingKey, AgentKey): name its key in producer.keys"},
 		"not clear at first": {[]string{`{"AKey":"1","BKey":"2"}`, `{"BKey":"3"}`, `{"AKey":"1","BKey":"4"}`}, producer.Summary{New: 2, Refused: 1}, "3 4", "not clear"},
 		"a better one later": {[]string{`{"ListingKey":"L1"}`, `{"ListingKey":"L1","MyShowingKey":"S2"}`}, producer.Summary{New: 1, Refused: 1}, "L1", "have the key ListingKey"},
 		"a refused first":    {[]string{`{"ListingKey":null}`, `{"ListingKey":"L1","MyShowingKey":"S2"}`}, producer.Summary{New: 1, Refused: 1}, "S2", "ListingKey is a string"},

@@ -35,6 +35,8 @@ type Schema struct {
 	version int64 // of the document
 	unsaved bool  // something was learned since
 	failing bool  // it could not be saved the last time
+
+	replacing sync.Mutex // held by the Replacement of this feed
 }
 
 const (

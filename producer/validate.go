@@ -48,3 +48,11 @@ func (s *Schema) fieldType(resource, name string) string {
 	f, _ := s.model.Field(resource, name)
 	return f.Type
 }
+
+// knows says whether the key of an inferred resource is the configuration's or the Data Dictionary's.
+func (s *Schema) knows(resource string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.model.KnownKey(resource)
+	return ok
+}

@@ -1,0 +1,202 @@
+package producer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/resosync/resosync/entityevent"
+)
+
+// Replacement makes resources equal to what is imported: a record that no input holds becomes gone. Each
+// record of the inputs is marked as it is stored, and in the end what has no mark is removed, so that the
+// memory is that of one batch, whatever the number of records. An end that is never reached removes
+// nothing. Other resources are not touched, those of children neither.
+//
+// A record that changed after the beginning by another way is not removed: the inputs are older than it.
+type Replacement struct {
+	importer  importer
+	store     ReplacementStore
+	pass      int64
+	since     entityevent.Sequence // the head at the beginning
+	unread    int                  // records that were refused and that nobody can name
+	broken    error                // why an input could not be read to its end
+	resources map[string]int       // that the inputs are of, with how many of their records were new
+}
+
+// ReplacementStore is what a Replacement needs of a store.
+type ReplacementStore interface {
+	Store
+	entityevent.Passes
+}
+
+// ErrReplacing: there is one Replacement at a time, for the marks of two would mix.
+var ErrReplacing = errors.New("another import replaces records now: wait until it ends")
+
+// Removal is what became of the records of a resource that no input holds.
+type Removal struct {
+	Resource string `json:"resource"`
+	Gone     int64  `json:"gone"`
+	// Held is how many were not removed, because they are too many (see ReplaceOptions) or because something of
+	// the inputs could not be read.
+	Held   int64  `json:"held"`
+	Reason string `json:"reason,omitempty"` // why they are held, and what to do
+}
+
+// ReplaceOptions are how to end a Replacement.
+type ReplaceOptions struct {
+	// AllowDeletes removes however many records are missing. Default: if a resource lacks more than 100 and
+	// more than one of 50 of its records, or if it has more than 10 and lacks more than half, all of them stay.
+	AllowDeletes bool
+}
+
+// BeginReplacement begins to replace records of a feed by those of inputs. Records that do not say their
+// resource are of the given one, and then nothing but that is replaced; with "" the resources are those that
+// the inputs name. Whoever begins must call Close.
+func BeginReplacement(ctx context.Context, store ReplacementStore, schema *Schema, feed, resource string) (*Replacement, error) {
+	if !schema.replacing.TryLock() {
+		return nil, ErrReplacing
+	}
+	head, err := store.Events(ctx, entityevent.View{Feed: feed, Mask: entityevent.Everyone}, entityevent.EventQuery{Order: entityevent.NewestFirst, Limit: 1})
+	if err != nil {
+		schema.replacing.Unlock()
+		return nil, fmt.Errorf("replace: %w", err)
+	}
+	r := &Replacement{store: store, pass: time.Now().UnixMicro(), since: head.Head, resources: map[string]int{}}
+	r.importer = importer{ctx: ctx, store: store, schema: schema, feed: feed, resource: resource, keys: map[string]string{}, replacement: r}
+	r.named(resource)
+	return r, nil
+}
+
+// Close ends the replacement, removing nothing.
+func (r *Replacement) Close() { r.importer.schema.replacing.Unlock() }
+
+// Import stores the records of one more input, as the function Import does.
+func (r *Replacement) Import(in io.Reader, progress func(Summary)) (Summary, error) {
+	r.importer.progress = progress
+	summary, err := r.importer.input(in)
+	r.broken = errors.Join(r.broken, err)
+	return summary, err
+}
+
+// Finish removes the records of the resources that no input held. Without an input that was read to its
+// end it removes nothing and returns the reason.
+func (r *Replacement) Finish(o ReplaceOptions) ([]Removal, error) {
+	switch {
+	case r.broken != nil:
+		return nil, fmt.Errorf("nothing was removed: %w", r.broken)
+	case len(r.resources) == 0:
+		return nil, errors.New("nothing was removed: no input names a resource")
+	}
+	var removals []Removal
+	for _, resource := range slices.Sorted(maps.Keys(r.resources)) {
+		removal, err := r.sweep(resource, o)
+		removals = append(removals, removal)
+		if err != nil {
+			return removals, fmt.Errorf("replace %s: %w", resource, err)
+		}
+	}
+	return removals, nil
+}
+
+// The brake: see ReplaceOptions.
+const (
+	brakeFree  = 100
+	brakeShare = 50
+	brakeSmall = 10
+)
+
+// brakes says why so many of a resource's records are not removed, "" if they are.
+func (r *Replacement) brakes(missing, rows int64, o ReplaceOptions) string {
+	switch {
+	case missing == 0:
+		return ""
+	case r.unread > 0:
+		return fmt.Sprintf("%d records of the input could not be read, and these may be among them: correct the input", r.unread)
+	case o.AllowDeletes:
+		return ""
+	case missing > max(brakeFree, rows/brakeShare) || rows > brakeSmall && 2*missing > rows:
+		return fmt.Sprintf("that is too many of %d to be right by itself: if it is, import it again with --allow-deletes", rows)
+	}
+	return ""
+}
+
+// sweep removes the records of a resource that have no mark.
+func (r *Replacement) sweep(resource string, o ReplaceOptions) (Removal, error) {
+	i := &r.importer
+	removal := Removal{Resource: resource}
+	missing, err := r.unmarked(resource, func([]string) error { return nil })
+	if err != nil {
+		return removal, err
+	}
+	rows, err := i.store.Count(i.ctx, entityevent.View{Feed: i.feed, Mask: entityevent.Everyone}, entityevent.Query{Resource: resource})
+	if err != nil {
+		return removal, err
+	}
+	if removal.Reason = r.brakes(missing, rows-int64(r.resources[resource]), o); removal.Reason != "" {
+		removal.Held = missing
+		return removal, nil
+	}
+	_, err = r.unmarked(resource, func(keys []string) error {
+		changes := make([]entityevent.Change, len(keys))
+		for n, key := range keys {
+			changes[n] = entityevent.Change{Ref: entityevent.Ref{Resource: resource, Key: key}, Op: entityevent.Remove, UnchangedSince: &r.since}
+		}
+		outcomes, err := i.store.Apply(i.ctx, entityevent.Commit{Feed: i.feed, Changes: changes})
+		for _, outcome := range outcomes {
+			if outcome.Sequence > 0 {
+				removal.Gone++
+			}
+		}
+		return err
+	})
+	return removal, err
+}
+
+// unmarked calls each with the keys of the records that have no mark, batch by batch, and counts them.
+func (r *Replacement) unmarked(resource string, each func(keys []string) error) (n int64, err error) {
+	var batch []string
+	for key, err := range r.store.Unmarked(r.importer.ctx, r.importer.feed, resource, r.pass) {
+		if err != nil {
+			return n, err
+		}
+		n++
+		if batch = append(batch, key); len(batch) < importRows {
+			continue
+		}
+		if err := each(batch); err != nil {
+			return n, err
+		}
+		batch = batch[:0]
+	}
+	if len(batch) == 0 {
+		return n, nil
+	}
+	return n, each(batch)
+}
+
+// mark marks a record as one of the inputs. A nil Replacement marks nothing.
+func (r *Replacement) mark(c *entityevent.Change) {
+	if r != nil {
+		c.Pass = r.pass
+		r.named(c.Resource)
+	}
+}
+
+// named notes that the inputs are of a resource.
+func (r *Replacement) named(resource string) {
+	if r != nil && resource != "" {
+		r.resources[resource] += 0
+	}
+}
+
+// added notes that a record of the inputs was new.
+func (r *Replacement) added(resource string) {
+	if r != nil {
+		r.resources[resource]++
+	}
+}
