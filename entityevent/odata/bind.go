@@ -242,13 +242,9 @@ func (p *parser) call(word string, at int) (node, error) {
 	if !ok && name != "now" {
 		return node{}, p.errorf(at, "There is no function %q", brief(word))
 	}
-	err, leave := p.nest()
-	defer leave()
-	if err != nil {
-		return node{}, err
-	}
 	open := p.pos
 	var args []node
+	var err error
 	if p.pos++; p.symbol(')') {
 		if name == "now" {
 			return node{Now{}, at}, nil

@@ -108,68 +108,52 @@ func (p *parser) symbol(c byte) bool {
 	return false
 }
 
-// nest enters parentheses or their like; its second result leaves them.
-func (p *parser) nest() (error, func()) { //nolint:revive,staticcheck // the function is for defer
+// nest reads what stands in parentheses or their like.
+func (p *parser) nest(read func() (node, error)) (node, error) {
 	if p.depth++; p.depth > maxNesting {
-		return p.errorf(p.pos, "Nested deeper than %d", maxNesting), func() {}
+		return node{}, p.errorf(p.pos, "Nested deeper than %d", maxNesting)
 	}
-	return nil, func() { p.depth-- }
+	defer func() { p.depth-- }()
+	return read()
 }
 
 func (p *parser) or() (node, error) {
-	first, err := p.and()
-	if err != nil {
-		return node{}, err
+	first, terms, err := p.terms("or", p.and)
+	if terms == nil || err != nil {
+		return first, err
 	}
-	terms := Disjunction{first.Expr}
-	for p.keyword("or") {
-		if len(terms) == 1 {
-			if err := p.condition(&first); err != nil {
-				return node{}, err
-			}
-			terms[0] = first.Expr
-		}
-		next, err := p.and()
-		if err == nil {
-			err = p.condition(&next)
-		}
-		if err != nil {
-			return node{}, err
-		}
-		terms = append(terms, next.Expr)
-	}
-	if len(terms) == 1 {
-		return first, nil
-	}
-	return node{terms, first.at}, nil
+	return node{Disjunction(terms), first.at}, nil
 }
 
 func (p *parser) and() (node, error) {
-	first, err := p.term()
-	if err != nil {
-		return node{}, err
+	first, terms, err := p.terms("and", p.term)
+	if terms == nil || err != nil {
+		return first, err
 	}
-	terms := Conjunction{first.Expr}
-	for p.keyword("and") {
-		if len(terms) == 1 {
-			if err := p.condition(&first); err != nil {
-				return node{}, err
-			}
-			terms[0] = first.Expr
-		}
-		next, err := p.term()
-		if err == nil {
-			err = p.condition(&next)
-		}
-		if err != nil {
-			return node{}, err
-		}
-		terms = append(terms, next.Expr)
+	return node{Conjunction(terms), first.at}, nil
+}
+
+// terms reads conditions with the operator between them. What stands alone need not be a condition: terms is
+// nil then.
+func (p *parser) terms(operator string, read func() (node, error)) (first node, terms []Expr, err error) {
+	if first, err = read(); err != nil {
+		return node{}, nil, err
 	}
-	if len(terms) == 1 {
-		return first, nil
+	for next := first; ; {
+		more := p.keyword(operator)
+		if !more && terms == nil {
+			return first, nil, nil
+		}
+		if err := p.condition(&next); err != nil {
+			return node{}, nil, err
+		}
+		if terms = append(terms, next.Expr); !more {
+			return first, terms, nil
+		}
+		if next, err = read(); err != nil {
+			return node{}, nil, err
+		}
 	}
-	return node{terms, first.at}, nil
 }
 
 func (p *parser) term() (node, error) {
@@ -177,12 +161,7 @@ func (p *parser) term() (node, error) {
 	start := p.pos
 	if p.keyword("not") {
 		if p.follows(' ') || p.follows('\t') || p.follows('(') {
-			err, leave := p.nest()
-			defer leave()
-			if err != nil {
-				return node{}, err
-			}
-			e, err := p.term()
+			e, err := p.nest(p.term)
 			if err == nil {
 				err = p.condition(&e)
 			}
@@ -230,17 +209,7 @@ func (p *parser) value() (node, error) {
 	p.space()
 	start := p.pos
 	if p.follows('(') {
-		err, leave := p.nest()
-		defer leave()
-		if err != nil {
-			return node{}, err
-		}
-		p.pos++
-		e, err := p.or()
-		if err == nil && !p.symbol(')') {
-			err = p.unexpected()
-		}
-		return node{e.Expr, start}, err
+		return p.nest(p.parentheses)
 	}
 	if p.follows('\'') {
 		text, err := p.quoted()
@@ -253,7 +222,7 @@ func (p *parser) value() (node, error) {
 	p.pos += len(word)
 	switch {
 	case p.follows('('):
-		return p.call(word, start)
+		return p.nest(func() (node, error) { return p.call(word, start) })
 	case p.follows('\''):
 		return p.member(word, start)
 	}
@@ -261,6 +230,16 @@ func (p *parser) value() (node, error) {
 		return node{value, start}, nil
 	}
 	return p.name(word, start)
+}
+
+func (p *parser) parentheses() (node, error) {
+	start := p.pos
+	p.pos++
+	e, err := p.or()
+	if err == nil && !p.symbol(')') {
+		err = p.unexpected()
+	}
+	return node{e.Expr, start}, err
 }
 
 // quoted reads the string literal at the position.
