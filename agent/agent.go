@@ -71,13 +71,12 @@ func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	keeper := keeperOf(a.store)
-	masks, err := keeper.SetProfiles(ctx, wanted)
+	masks, err := a.store.SetProfiles(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}
-	a.review = &review{store: keeper, logger: logger}
-	a.compaction = newCompaction(c, keeper, logger)
+	a.review = &review{store: a.store, logger: logger}
+	a.compaction = newCompaction(c, a.store, logger)
 
 	key, err := bearer.LoadKey(held.file(keyFile))
 	if err != nil {

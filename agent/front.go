@@ -70,7 +70,7 @@ func (f *front) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			w.status = http.StatusOK // the server says so
 		}
 		f.note(w, r, fault)
-		if fault != nil && (w.cut || fault == http.ErrAbortHandler) {
+		if w.cut {
 			panic(http.ErrAbortHandler)
 		}
 	}()
@@ -96,7 +96,11 @@ func (f *front) serve(w *response, r *http.Request, v *visit) {
 // survive turns a panic into an answer, and says once what it was. The process goes on, as net/http's own
 // handling would have it, but whoever asked is told, and the log names the request.
 func (f *front) survive(w *response, r *http.Request, fault any) {
-	if fault == nil || fault == http.ErrAbortHandler {
+	switch fault {
+	case nil:
+		return
+	case http.ErrAbortHandler:
+		w.cut = true
 		return
 	}
 	f.logger.ErrorContext(r.Context(), "a handler panicked", "method", r.Method, "path", r.URL.EscapedPath(), "err", fmt.Sprint(fault), "stack", string(debug.Stack()))

@@ -88,7 +88,7 @@ func TestTLS(t *testing.T) {
 		return resp, string(body)
 	}
 	first, body := ask()
-	if first.ProtoMajor != 2 || first.StatusCode != 200 || !strings.Contains(body, "https://"+address+"/odata/$metadata#EntityEvent") {
+	if first.ProtoMajor != 2 || first.StatusCode != http.StatusOK || !strings.Contains(body, "https://"+address+"/odata/$metadata#EntityEvent") {
 		t.Fatalf("%s %d %s", first.Proto, first.StatusCode, body)
 	}
 	old := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
@@ -112,7 +112,7 @@ func TestTLS(t *testing.T) {
 	until := func(what string, is func() bool) {
 		t.Helper()
 		for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
-			if resp, _ := ask(); resp.StatusCode != 200 || resp.TLS.PeerCertificates[0].SerialNumber.Int64() != 1 {
+			if resp, _ := ask(); resp.StatusCode != http.StatusOK || resp.TLS.PeerCertificates[0].SerialNumber.Int64() != 1 {
 				t.Fatalf("a request meanwhile, on the connection that was open: %d by certificate %v", resp.StatusCode, resp.TLS.PeerCertificates[0].SerialNumber)
 			}
 			if time.Now().After(deadline) {
@@ -158,7 +158,7 @@ func TestHTTP2BehindAProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp.ProtoMajor != 2 || resp.StatusCode != 401 || resp.Header.Get("X-Request-Id") != "from-the-proxy" {
+	if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("X-Request-Id") != "from-the-proxy" {
 		t.Errorf("%s %d %v", resp.Proto, resp.StatusCode, resp.Header)
 	}
 	if log := agent.output.String(); !strings.Contains(log, "address=198.51.100.7 request_id=from-the-proxy") {
