@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -65,6 +66,7 @@ type client struct {
 	pace   *pace
 	errand errand
 	cursor string // where the feed stands, as EntityEvent-Cursor says it; empty: not told
+	near   bool   // on this machine: there compressing only costs time
 }
 
 // as returns the client that asks on another errand.
@@ -85,7 +87,7 @@ func (c client) at(p entityevent.Position) *client {
 var again = retry.Backoff{Min: 200 * time.Millisecond, Max: 5 * time.Second}
 
 func newClient(root *url.URL, who *identity, p *pace) *client {
-	c := &client{root: root.String(), pace: p}
+	c := &client{root: root.String(), pace: p, near: loopback(root.Hostname())}
 	for e := range errands {
 		c.http[e] = &retryablehttp.Client{
 			HTTPClient:   &http.Client{Transport: &exchange{next: who.next, origin: origin(root), identity: who, pace: p, errand: e}},
@@ -102,6 +104,11 @@ func newClient(root *url.URL, who *identity, p *pace) *client {
 		}
 	}
 	return c
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // When an HTTP/2 connection is silent it is asked for a sign of life, and closed if none comes.
@@ -191,6 +198,9 @@ func (c *client) get(ctx context.Context, target, accept string, prefer ...strin
 	req.Header.Set("OData-MaxVersion", "4.01")
 	req.Header.Set("User-Agent", "resosync")
 	req.Header.Set("Cache-Control", "no-cache") // nothing on the way knows what is current
+	if c.near {
+		req.Header.Set("Accept-Encoding", "identity")
+	}
 	if c.cursor != "" {
 		req.Header.Set(cursorHeader, c.cursor)
 	}
