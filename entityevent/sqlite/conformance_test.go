@@ -23,6 +23,15 @@ func openConforming(t *testing.T, dir string) entityevent.Store {
 
 func TestConformance(t *testing.T) { storetest.Run(t, openConforming) }
 
+// TestConformanceInSmallLooks: where one statement ends and the next begins does not show.
+func TestConformanceInSmallLooks(t *testing.T) {
+	storetest.RunReads(t, func(t *testing.T, dir string) entityevent.Store {
+		s := openConforming(t, dir)
+		s.(*sqlite.Store).SmallLooks()
+		return s
+	})
+}
+
 func TestConformanceOfBackups(t *testing.T) {
 	storetest.RunBackup(t, openConforming, func(s entityevent.Store, dir string) error {
 		return s.(*sqlite.Store).Backup(t.Context(), filepath.Join(dir, "resosync.db"))

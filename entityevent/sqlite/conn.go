@@ -38,14 +38,24 @@ func dsn(path, pragmas string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + pragmas
 }
 
+// A connection keeps so many statements, with texts of so many bytes: those that it used last. Callers think up
+// filters without end.
+const (
+	keptStatements = 150
+	keptText       = 256 << 10
+)
+
 // conn is one connection with its prepared statements. It is used by one goroutine at a time. It goes
 // past database/sql, whose pool and conversions cost as much as SQLite does for a row of this size.
 type conn struct {
 	db    *sqlite3.SQLiteConn
 	stmts map[string]*stmt
+	text  int   // bytes of their texts
+	uses  int64 // of statements, so far
 }
 
 type stmt struct {
+	used    int64 // when, as a count of uses
 	execer  driver.StmtExecContext
 	queryer driver.StmtQueryContext
 	closer  io.Closer
@@ -54,7 +64,7 @@ type stmt struct {
 }
 
 func openConn(path, pragmas string) (*conn, error) {
-	db, err := (&sqlite3.SQLiteDriver{}).Open(dsn(path, pragmas))
+	db, err := (&sqlite3.SQLiteDriver{ConnectHook: register}).Open(dsn(path, pragmas))
 	if err != nil {
 		return nil, err
 	}
@@ -163,8 +173,13 @@ func (c *conn) close() error {
 func (c *conn) inTx() bool { return !c.db.AutoCommit() }
 
 func (c *conn) prepare(query string) (*stmt, error) {
+	c.uses++
 	if s := c.stmts[query]; s != nil {
+		s.used = c.uses
 		return s, nil
+	}
+	if err := c.makeRoom(len(query)); err != nil {
+		return nil, err
 	}
 	p, err := c.db.Prepare(query)
 	if err != nil {
@@ -179,8 +194,33 @@ func (c *conn) prepare(query string) (*stmt, error) {
 	for i := range s.args {
 		s.args[i].Ordinal = i + 1
 	}
+	s.used = c.uses
 	c.stmts[query] = s
+	c.text += len(query)
 	return s, nil
+}
+
+// makeRoom closes statements until one with a text of so many bytes may be kept, first those that were not
+// used for longest. The last two stay: a caller may be going through the rows of one.
+func (c *conn) makeRoom(bytes int) error {
+	for len(c.stmts) >= keptStatements || len(c.stmts) > 0 && c.text+bytes > keptText {
+		var oldest string
+		used := c.uses - 2
+		for query, s := range c.stmts {
+			if s.used < used {
+				oldest, used = query, s.used
+			}
+		}
+		if oldest == "" {
+			return nil
+		}
+		err := c.stmts[oldest].closer.Close()
+		delete(c.stmts, oldest)
+		if c.text -= len(oldest); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bind returns the arguments in place; they are valid until the statement's next use.

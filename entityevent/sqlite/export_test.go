@@ -61,6 +61,11 @@ func (s *Store) WriterPragma(text string) error {
 
 func (s *Store) SetWALLimit(bytes int64) { s.writer.walLimit = bytes }
 
+// SmallLooks makes every statement of a read look at a handful of rows.
+func (s *Store) SmallLooks() {
+	s.looks = looks{rows: 2, bytes: 500, window: 3, bodies: 2, pass: 3, few: 4}
+}
+
 // SetSteps sets how many records a step of a review looks at, and events one of a compaction.
 func (s *Store) SetSteps(reviewed, compacted int) { s.steps = steps{reviewed, compacted} }
 
@@ -71,7 +76,7 @@ func (s *Store) CheckAlways() { s.writer.recheck = 0 }
 func HotQueries() []string {
 	return []string{
 		recordQuery, recordUpdate, bodyUpdate, passUpdate, eventPage + eventRange + ascending, eventPage + eventRange + descending,
-		nextEvent, previousEvent, rangeQuery, keyQuery, takeQuery, depthQuery, itemDelete,
+		nextEvent, previousEvent, takeQuery, depthQuery, itemDelete,
 		asideQuery, asideDueQuery, asideDelete, cursorQuery, recentQuery, recentClear, unsettledQuery, settledQuery,
 		docQuery, docUpdate, viewsQuery, childrenQuery, tellUpdate, toldQuery, seenUpdate, reviewQuery, nextFeed,
 		eventFeeds, compactQuery, eventDelete, recordDelete,

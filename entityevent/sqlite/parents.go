@@ -79,7 +79,7 @@ const (
 	recordsRename   = `ALTER TABLE records_new RENAME TO records`
 	recordsRef      = `CREATE UNIQUE INDEX records_ref ON records (feed, resource, key)`
 	recordsModified = `CREATE INDEX records_modified ON records (feed, resource, modified_at, key) WHERE views <> 0`
-	recordsParent   = `CREATE INDEX records_parent ON records (feed, parent_key, parent_resource, resource, key) WHERE parent_key IS NOT NULL`
+	recordsParent   = `CREATE INDEX records_parent ON records (feed, parent_key, resource, key, parent_resource) WHERE parent_key IS NOT NULL`
 
 	// What people hang on the table goes with it and comes back.
 	attachedQuery = `SELECT sql FROM sqlite_schema WHERE tbl_name = 'records' AND type IN ('index', 'trigger') AND sql IS NOT NULL
@@ -87,15 +87,15 @@ const (
 )
 
 var addParents = goose.NewGoMigration(2, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
-	attached, err := texts(ctx, tx, attachedQuery)
+	attached, err := allTexts(ctx, tx, attachedQuery)
 	if err != nil {
 		return err
 	}
-	statements := append([]string{
+	steps := append([]string{
 		legacyRename, recordsCreate, recordsCopy, `DROP TABLE records`, recordsRename,
 		recordsRef, recordsModified, recordsParent,
 	}, attached...)
-	for _, s := range append(statements, `PRAGMA legacy_alter_table = OFF`) {
+	for _, s := range append(steps, `PRAGMA legacy_alter_table = OFF`) {
 		if _, err := tx.ExecContext(ctx, s); err != nil {
 			return fmt.Errorf("%.40s…: %w", s, err)
 		}
@@ -103,7 +103,7 @@ var addParents = goose.NewGoMigration(2, &goose.GoFunc{RunTx: func(ctx context.C
 	return nil
 }}, nil)
 
-func texts(ctx context.Context, tx *sql.Tx, query string) (all []string, err error) {
+func allTexts(ctx context.Context, tx *sql.Tx, query string) (all []string, err error) {
 	rows, err := tx.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err

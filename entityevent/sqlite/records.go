@@ -7,139 +7,145 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"unicode/utf8"
+
+	"github.com/mattn/go-sqlite3"
 
 	"github.com/resosync/resosync/entityevent"
 )
 
-// One read transaction yields no more than this.
+// looks are how much one statement does at most.
+type looks struct {
+	rows   int // records that it yields
+	bytes  int // of their bodies, until the next is not begun
+	window int // rows that it looks at, without their bodies
+	bodies int // rows whose bodies it looks at
+	pass   int // records that are held to be sorted
+	few    int // records that are rather sorted than looked for
+}
+
+var usualLooks = looks{rows: 256, bytes: 1 << 20, window: 1024, bodies: 256, pass: 10_000, few: 10_000}
+
+// columns are what a record is made of.
 const (
-	chunkRows  = 256
-	chunkBytes = 1 << 20
-)
-
-// Who sees a record: of a present one its views tell, of a gone one who ever saw it. Parameters ?1 to ?4
-// are feed, resource, mask and whether gone ones are asked for.
-const (
-	visible = `CASE WHEN body IS NULL THEN ?4 <> 0 AND seen & ?3 <> 0 ELSE views & ?3 <> 0 END`
-	columns = `SELECT ` + visible + `, key, hash, version, views, seen, modified_at,
-		CASE WHEN views & ?3 <> 0 THEN CAST(body AS BLOB) END FROM records `
-
-	rangeQuery = columns + `WHERE feed = ?1 AND resource = ?2 AND key > ?5 ORDER BY key LIMIT ?6`
-	keyQuery   = columns + `WHERE feed = ?1 AND resource = ?2 AND key = ?5`
-
-	countRange = `SELECT count(*) FROM records WHERE feed = ?1 AND resource = ?2 AND key > ?5 AND ` + visible
-	countKey   = `SELECT count(*) FROM records WHERE feed = ?1 AND resource = ?2 AND key = ?5 AND ` + visible
+	columns       = "SELECT r.key, r.hash, r.version, r.views, r.seen, r.modified_at, CAST(r.body AS BLOB)"
+	recordColumns = 7
 )
 
 // Read implements entityevent.Records.
 func (s *Store) Read(ctx context.Context, v entityevent.View, q entityevent.Query) iter.Seq2[entityevent.Record, error] {
 	return func(yield func(entityevent.Record, error) bool) {
-		r := newReader(v, q)
-		for !r.done {
-			err := s.snapshot(ctx, func(c *conn) error { return r.chunk(ctx, c) })
-			if err != nil {
-				yield(entityevent.Record{}, fmt.Errorf("read %s of feed %q: %w", q.Resource, v.Feed, err))
-				return
+		stop := errors.New("enough")
+		err := s.each(ctx, v, q, func(r entityevent.Record) error {
+			if !yield(r, nil) {
+				return stop
 			}
-			for _, record := range r.records {
-				if !yield(record, nil) {
-					return
-				}
-			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, stop) {
+			yield(entityevent.Record{}, fmt.Errorf("read %s of feed %q: %w", q.Resource, v.Feed, err))
 		}
 	}
 }
 
-// reader is the state of one Read between its chunks.
-type reader struct {
-	view    entityevent.View
-	query   entityevent.Query
-	byKey   bool
-	keys    []string // left to look up
-	after   string
-	done    bool
-	records []entityevent.Record // of the chunk
-	bytes   int
-	yielded int
-	err     error // a row that makes no sense
-}
-
-func newReader(v entityevent.View, q entityevent.Query) *reader {
-	return &reader{view: v, query: q, byKey: len(q.Keys) > 0, keys: wanted(q), after: q.After}
-}
-
-// wanted returns the keys of a query in order, each once, without those at or below After.
-func wanted(q entityevent.Query) []string {
-	keys := slices.Compact(slices.Sorted(slices.Values(q.Keys)))
-	at, _ := slices.BinarySearch(keys, q.After+"\x00") // the first string above After
-	return keys[at:]
-}
-
-func (r *reader) chunk(ctx context.Context, c *conn) error {
-	r.records, r.bytes = r.records[:0], 0
-	if r.byKey {
-		return r.chunkOfKeys(ctx, c)
+func (s *Store) each(ctx context.Context, v entityevent.View, q entityevent.Query, yield func(entityevent.Record) error) error {
+	r, err := newReader(v, q, s.looks)
+	if err != nil {
+		return err
 	}
-	limit := chunkRows
-	if r.query.Limit > 0 {
-		limit = min(limit, r.query.Limit-r.yielded)
+	if err := s.prefer(ctx, r); err != nil {
+		return err
 	}
-	rows := 0
-	full := false
-	err := c.query(ctx, rangeQuery, func(row []driver.Value) bool {
-		rows++
-		r.after = str(row[1])
-		full = !r.take(row)
-		return !full
-	}, append(r.args(), r.after, int64(limit))...)
-	r.done = r.done || !full && rows < limit
-	return errors.Join(err, r.err)
+	if r.sorts {
+		return s.readSorted(ctx, r, yield)
+	}
+	return s.readInOrder(ctx, r, yield)
 }
 
-func (r *reader) chunkOfKeys(ctx context.Context, c *conn) error {
-	for range chunkRows {
-		if len(r.keys) == 0 {
-			break
-		}
-		full := false
-		err := c.query(ctx, keyQuery, func(row []driver.Value) bool {
-			full = !r.take(row)
-			return true
-		}, append(r.args(), r.keys[0])...)
+// readInOrder reads by an index that has the order.
+func (s *Store) readInOrder(ctx context.Context, r *reader, yield func(entityevent.Record) error) error {
+	scan := r.scan()
+	for rows := r.window(); !r.done; rows = min(2*rows, r.windowLimit()) {
+		err := s.read(ctx, func(c *conn) error { return r.chunk(ctx, c, scan, rows) })
 		if err != nil {
 			return err
 		}
-		r.keys = r.keys[1:]
-		if full {
-			break
+		for _, record := range r.records {
+			if err := yield(record); err != nil {
+				return err
+			}
 		}
 	}
-	r.done = r.done || len(r.keys) == 0
-	return r.err
+	return nil
 }
 
-func (r *reader) args() []any {
-	return []any{r.view.Feed, r.query.Resource, int64(r.view.Mask), flag(r.query.Gone)}
+// chunk reads one window, or what of it fits.
+func (r *reader) chunk(ctx context.Context, c *conn, scan scan, rows int) error {
+	r.records, r.bytes = r.records[:0], 0
+	w, ok, err := scan.next(ctx, c, rows)
+	if err != nil || !ok {
+		r.done = !ok
+		return err
+	}
+	wanted := columns
+	most := r.looks.rows
+	if r.skip > 0 {
+		wanted, most = "SELECT r.key, r.modified_at", r.skip
+	} else if r.query.Limit > 0 {
+		most = min(most, r.query.Limit-r.yielded)
+	}
+	n := 0
+	err = r.ask(ctx, c, wanted, w, most, func(row []driver.Value) bool {
+		n++
+		last := place{key: str(row[0])}
+		full := n == most
+		if r.skip == 0 {
+			last.micro = row[5]
+			full = !r.take(row) || full
+		} else {
+			last.micro = row[1]
+		}
+		if full {
+			scan.resume(last)
+		}
+		return !full
+	})
+	r.skip -= min(n, r.skip)
+	return errors.Join(err, r.err)
 }
 
-// take adds a visible row to the chunk and says whether the chunk has room for more.
+// ask runs the statement of one window, for so many rows; -1: all.
+func (r *reader) ask(ctx context.Context, c *conn, wanted string, w window, rows int, each func(row []driver.Value) bool) error {
+	text := wanted + " FROM " + w.from + " WHERE " + w.where + " AND " + r.where
+	if w.order != "" {
+		text += " ORDER BY " + w.order
+	}
+	// The limit is always a parameter: with the last number, for the text need not use all before it.
+	p := &params{first: len(r.base) + len(w.args)}
+	text += " LIMIT " + p.arg(int64(rows))
+	args := make([]any, 0, len(r.base)+len(w.args)+1)
+	args = append(append(append(args, r.base...), w.args...), p.args...)
+	err := c.query(ctx, text, each, args...)
+	var e sqlite3.Error
+	if errors.As(err, &e) && e.Code == sqlite3.ErrError { // all that it can stumble over is a body that is no JSON
+		err = fmt.Errorf("%w: a body of %s: %w", errDamaged, r.query.Resource, err)
+	}
+	return err
+}
+
+// take adds a row to the chunk and says whether the chunk has room for more.
 func (r *reader) take(row []driver.Value) bool {
-	if integer(row[0]) == 0 {
-		return true
-	}
 	record := entityevent.Record{
-		Ref:      entityevent.Ref{Resource: r.query.Resource, Key: str(row[1])},
-		Version:  entityevent.Sequence(integer(row[3])),
-		Views:    entityevent.Mask(integer(row[4])),
-		Seen:     entityevent.Mask(integer(row[5])),
-		Modified: instant(row[6]),
+		Ref:      entityevent.Ref{Resource: r.query.Resource, Key: str(row[0])},
+		Version:  entityevent.Sequence(integer(row[2])),
+		Views:    entityevent.Mask(integer(row[3])),
+		Seen:     entityevent.Mask(integer(row[4])),
+		Modified: instant(row[5]),
 	}
-	if body, ok := row[7].([]byte); ok {
+	if body, ok := row[6].([]byte); ok {
 		record.Body = body
 	}
-	if !hashOf(row[2], &record.Hash) || record.Body != nil && !whole(record.Body) {
+	if !hashOf(row[1], &record.Hash) || (record.Body == nil) != (record.Views == 0) || record.Body != nil && !whole(record.Body) {
 		r.err = fmt.Errorf("%w: the row of %s", errDamaged, record.Ref)
 		return false
 	}
@@ -147,7 +153,7 @@ func (r *reader) take(row []driver.Value) bool {
 	r.yielded++
 	r.done = r.yielded == r.query.Limit
 	r.bytes += len(record.Body)
-	return !r.done && r.bytes < chunkBytes
+	return !r.done && r.bytes < r.looks.bytes
 }
 
 // whole says that a body may be what was stored. SQLite notices a damaged page by its structure, and the
@@ -165,25 +171,48 @@ func hashOf(v driver.Value, to *entityevent.Hash) bool {
 
 // Count implements entityevent.Records.
 func (s *Store) Count(ctx context.Context, v entityevent.View, q entityevent.Query) (int64, error) {
-	var n int64
-	add := func(row []driver.Value) bool {
-		n += integer(row[0])
-		return true
+	q.Skip, q.Limit = 0, 0
+	if q.From == nil {
+		q.OrderBy = nil
 	}
-	args := (&reader{view: v, query: q}).args()
-	err := s.read(ctx, func(c *conn) error {
-		if len(q.Keys) == 0 {
-			return c.query(ctx, countRange, add, append(args, q.After)...)
-		}
-		for _, key := range wanted(q) {
-			if err := c.query(ctx, countKey, add, append(args, key)...); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	n, err := s.count(ctx, v, q)
 	if err != nil {
 		return 0, fmt.Errorf("count %s of feed %q: %w", q.Resource, v.Feed, err)
+	}
+	return n, nil
+}
+
+func (s *Store) count(ctx context.Context, v entityevent.View, q entityevent.Query) (n int64, err error) {
+	r, err := newReader(v, q, s.looks)
+	if err != nil {
+		return 0, err
+	}
+	if q.From == nil && r.source == byKey && r.bounds.timed && !q.Gone {
+		r.source = byTime
+	}
+	scan := r.scan()
+	for !r.done {
+		err := s.read(ctx, func(c *conn) error {
+			w, ok, err := scan.next(ctx, c, r.windowLimit())
+			if err != nil || !ok {
+				r.done = !ok
+				return err
+			}
+			if r.sorts && q.From != nil {
+				return r.candidates(ctx, c, w, func(at candidate) {
+					if r.compare(at, *r.from) > 0 {
+						n++
+					}
+				})
+			}
+			return r.ask(ctx, c, "SELECT count(*)", w, -1, func(row []driver.Value) bool {
+				n += integer(row[0])
+				return true
+			})
+		})
+		if err != nil {
+			return 0, err
+		}
 	}
 	return n, nil
 }

@@ -51,6 +51,7 @@ type Store struct {
 	notifier entityevent.Notifier
 	writer   writer
 	readers  chan *conn // nil: not yet opened
+	looks    looks
 
 	life   sync.RWMutex // read-locked during every call
 	closed bool
@@ -92,7 +93,7 @@ func open(ctx context.Context, path string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		path: path, volatile: o.Volatile, failed: tell(o.Unavailable),
-		readers: make(chan *conn, o.ReadConns), steps: defaultSteps,
+		readers: make(chan *conn, o.ReadConns), steps: defaultSteps, looks: usualLooks,
 	}
 	s.writer = writer{
 		conn: c, notifier: &s.notifier, observe: o.Observe, failed: s.failed, path: path, walLimit: walLimit, recheck: recheck, logger: o.Logger,

@@ -45,8 +45,6 @@ func Run(t *testing.T, open func(t *testing.T, dir string) entityevent.Store) {
 		{"Numbers", testNumbers},
 		{"Invalid", testInvalid},
 		{"Keys", testKeys},
-		{"Read", testRead},
-		{"ReadWhileWriting", testReadWhileWriting},
 		{"Unmarked", testUnmarked},
 		{"Docs", testDocs},
 		{"OneFailsOthersCommit", testOneFailsOthersCommit},
@@ -74,7 +72,23 @@ func Run(t *testing.T, open func(t *testing.T, dir string) entityevent.Store) {
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(newBox(t, open, t.TempDir())) })
 	}
+	RunReads(t, open)
 	t.Run("Model", func(t *testing.T) { testModel(t, open, nil) })
+}
+
+// RunReads is the part of Run that is about Records, for stores that can be made to read in other ways.
+func RunReads(t *testing.T, open func(t *testing.T, dir string) entityevent.Store) {
+	for _, part := range []struct {
+		name string
+		run  func(*box)
+	}{
+		{"Read", testRead},
+		{"ReadWhileWriting", testReadWhileWriting},
+		{"Queries", testQueries},
+		{"PagesOfQueries", testPagesOfQueries},
+	} {
+		t.Run(part.name, func(t *testing.T) { part.run(newBox(t, open, t.TempDir())) })
+	}
 }
 
 // Backup copies a store that is in use into an empty folder, where Open opens the copy.
