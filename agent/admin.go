@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"path"
 	"slices"
@@ -96,24 +95,6 @@ func refuse(w http.ResponseWriter, err error) {
 	default:
 		problem(w, http.StatusInternalServerError, err.Error())
 	}
-}
-
-// serveImport imports the body, RESO Common Format, into the feed that is written to.
-func (a *agent) serveImport(w http.ResponseWriter, r *http.Request) {
-	resource := r.URL.Query().Get("resource")
-	summary, err := producer.Import(r.Context(), a.store, a.schemas[entityevent.Local], entityevent.Local, resource, r.Body, nil)
-	result := imported{Summary: summary}
-	if err != nil {
-		result.Error = err.Error()         // beside what was imported before it
-		_, _ = io.Copy(io.Discard, r.Body) // an answer to a body that is cut off may not arrive
-	}
-	answer(w, http.StatusOK, "application/json", result)
-}
-
-// imported is the answer to an import.
-type imported struct {
-	producer.Summary
-	Error string `json:"error,omitempty"`
 }
 
 // syncLine is one line of the answer to a sync: how far it is, until the one that says how it ended.

@@ -39,12 +39,12 @@ func (d *demo) fill(ctx context.Context, p *pair) error {
 	err := d.offline(ctx, p.producer, func(s *session) error {
 		done := 0
 		for _, resource := range listing.Resources {
-			var result imported
-			if err := s.importLines(ctx, resource, files[resource], &result); err != nil {
+			result, err := s.importLines(ctx, resource, files[resource])
+			if err != nil {
 				return err
 			}
-			if result.Refused > 0 || result.Error != "" {
-				return fmt.Errorf("import of %s: %d refused: %s", resource, result.Refused, result.Error)
+			if result.Refused > 0 {
+				return fmt.Errorf("import of %s: %d refused", resource, result.Refused)
 			}
 			done += result.New
 			show.at(int64(done), resource)
