@@ -134,7 +134,7 @@ func (a *agent) subscriptionStatus(ctx context.Context, state producer.Subscript
 	if s.Gone = !known; s.Gone {
 		return s, nil
 	}
-	page, err := a.store.Events(ctx, view, entityevent.EventQuery{After: state.Cursor, Limit: 1})
+	page, err := a.store.Events(ctx, view, entityevent.EventQuery{After: state.Cursor, Limit: 1, Times: true})
 	if err == nil && len(page.Events) > 0 {
 		s.Lag, s.Since = int64(page.Head-page.Events[0].Sequence)+1, page.Events[0].At
 	}

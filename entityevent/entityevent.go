@@ -64,7 +64,7 @@ type Event struct {
 	Sequence Sequence
 	Ref
 	URL string    // ResourceRecordUrl, if a foreign producer sent one, at most MaxURL characters; "" otherwise
-	At  time.Time // when the event was committed, to the microsecond; zero when it was received from another agent
+	At  time.Time // when the event was committed, to the microsecond; zero when it was not asked for, or received from another agent
 }
 
 // Validate returns ErrInvalid for an event that no store can keep.

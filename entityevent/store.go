@@ -164,7 +164,8 @@ type EventQuery struct {
 	// knows. nil: nothing. Bounds of the sequence belong into After and Before, which cost nothing.
 	Filter odata.Expr
 	Order  Order
-	Limit  int // events at most; Default 100
+	Limit  int  // events at most; Default 100
+	Times  bool // wants Event.At, which costs as much as a third of the rest
 }
 
 // Order is the direction of a page of events.

@@ -70,7 +70,6 @@ func (x *exchange) writeEvent(event entityevent.Event, picked []string) {
 type eventWriter struct {
 	x                        *exchange
 	sequence, name, key, url bool // which are written
-	strings                  bool // the sequence is written as a string
 	kind                     *eventKind
 	kinds                    map[string]*eventKind
 }
@@ -79,7 +78,8 @@ type eventWriter struct {
 type eventKind struct {
 	resource string
 	name     []byte // the member
-	url      []byte // up to the record's key
+	url      []byte // the member up to the key
+	end      string // what follows it
 	quoted   bool   // the key in the URL
 }
 
@@ -96,9 +96,14 @@ func (e *eventWriter) of(resource string) *eventKind {
 	k := e.kinds[resource]
 	if k == nil {
 		_, edmType, _ := e.x.Schema.KeyField(resource)
-		k = &eventKind{resource: resource, quoted: quoted(edmType)}
+		k = &eventKind{resource: resource, quoted: quoted(edmType), end: `)",`}
 		k.name = append(appendString([]byte(`"ResourceName":`), resource), ',')
 		k.url = append(append([]byte(`"ResourceRecordUrl":"`), e.x.Root...), '/')
+		k.url = odata.AppendKeySegment(k.url, resource, "", k.quoted)
+		k.url = k.url[:len(k.url)-1]
+		if k.quoted {
+			k.url, k.end = k.url[:len(k.url)-1], `')",`
+		}
 		e.kinds[resource] = k
 	}
 	e.kind = k
@@ -109,18 +114,32 @@ func (e *eventWriter) of(resource string) *eventKind {
 func (e *eventWriter) members(dst []byte, event entityevent.Event) []byte {
 	start := len(dst)
 	k := e.of(event.Resource)
+	plain := isPlain(event.Key)
 	if e.sequence {
 		dst = append(dst, `"EntityEventSequence":`...)
-		dst = append(strconv.AppendInt(dst, int64(event.Sequence), 10), ',')
+		if e.x.format.strings {
+			dst = append(strconv.AppendInt(append(dst, '"'), int64(event.Sequence), 10), `",`...)
+		} else {
+			dst = append(strconv.AppendInt(dst, int64(event.Sequence), 10), ',')
+		}
 	}
 	if e.name {
 		dst = append(dst, k.name...)
 	}
-	if e.key {
+	switch {
+	case !e.key:
+	case plain:
+		dst = append(dst, `"ResourceRecordKey":"`...)
+		dst = append(append(dst, event.Key...), `",`...)
+	default:
 		dst = append(dst, `"ResourceRecordKey":`...)
 		dst = append(appendString(dst, event.Key), ',')
 	}
-	if e.url {
+	switch {
+	case !e.url:
+	case plain:
+		dst = append(append(append(dst, k.url...), event.Key...), k.end...)
+	default:
 		dst = e.address(dst, k, event.Ref)
 	}
 	if len(dst) > start {
@@ -129,10 +148,28 @@ func (e *eventWriter) members(dst []byte, event entityevent.Event) []byte {
 	return dst
 }
 
-// address appends the URL of an event's record, unless it is longer than the standard allows.
+// plain are the bytes that stand for themselves in URLs, and in JSON.
+var plain = func() (t [256]bool) {
+	for _, c := range "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~" {
+		t[c] = true
+	}
+	return t
+}()
+
+func isPlain(key string) bool {
+	for i := range len(key) {
+		if !plain[key[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+// address appends the URL of an event's record, unless it is longer than the standard allows. A plain key is
+// too short for that.
 func (e *eventWriter) address(dst []byte, k *eventKind, ref entityevent.Ref) []byte {
 	before := len(dst)
-	dst = append(dst, k.url...)
+	dst = append(append(append(dst, `"ResourceRecordUrl":"`...), e.x.Root...), '/')
 	start := before + len(`"ResourceRecordUrl":"`)
 	dst = odata.AppendKeySegment(dst, ref.Resource, ref.Key, k.quoted)
 	if len(dst)-start > entityevent.MaxURL {

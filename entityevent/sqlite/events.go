@@ -21,7 +21,8 @@ const pageWork = 50_000
 // Each value of a row costs several calls of the driver, so a page comes as one row: the parts of an event,
 // and the events, stand between zero characters, which no name holds.
 const (
-	eventPage  = `SELECT group_concat(seq || char(0) || resource || char(0) || key || char(0) || at, char(0)) FROM (SELECT seq, resource, key, at `
+	eventPage  = `SELECT group_concat(seq || char(0) || resource || char(0) || key, char(0)), NULL FROM (SELECT seq, resource, key `
+	eventTimes = `SELECT group_concat(seq || char(0) || resource || char(0) || key, char(0)), group_concat(at, char(0)) FROM (SELECT seq, resource, key, at `
 	eventCount = `SELECT count(*) FROM (SELECT 1 `
 	eventRange = `FROM events WHERE feed = ?1 AND seq > ?2 AND seq < ?3 AND views & ?4 <> 0`
 	ascending  = ` ORDER BY seq LIMIT ?5)`
@@ -70,13 +71,14 @@ type eventReader struct {
 	view      entityevent.View
 	filter    odata.Expr
 	limit     int
+	times     bool
 	backwards bool
 	rest      stretch // to be looked at
 	page      entityevent.Page
 }
 
 func newEventReader(v entityevent.View, q entityevent.EventQuery) *eventReader {
-	r := &eventReader{view: v, filter: q.Filter, limit: q.Limit, backwards: q.Order == entityevent.NewestFirst}
+	r := &eventReader{view: v, filter: q.Filter, limit: q.Limit, times: q.Times, backwards: q.Order == entityevent.NewestFirst}
 	r.rest = stretch{max(int64(q.After), 0), math.MaxInt64}
 	if q.Before > 0 {
 		r.rest.high = int64(q.Before)
@@ -150,23 +152,26 @@ func (r *eventReader) take() stretch {
 
 // look adds the events that come next to the page, which says where it ended if it is full.
 func (r *eventReader) look(c *conn) error {
-	query := eventPage + eventRange + ascending
+	query, order := eventPage, ascending
+	if r.times {
+		query = eventTimes
+	}
 	if r.backwards {
-		query = eventPage + eventRange + descending
+		order = descending
 	}
 	part := r.take()
-	var text string
+	var text, times string
 	limit := r.limit
 	if r.filter != nil {
 		limit = pageWork
 	}
-	_, err := c.one(query, func(row []driver.Value) { text = str(row[0]) },
+	_, err := c.one(query+eventRange+order, func(row []driver.Value) { text, times = str(row[0]), str(row[1]) },
 		r.view.Feed, part.low, part.high, int64(r.view.Mask), int64(limit)+1) // one more tells that more follow
-	if err != nil {
+	if err != nil || text == "" {
 		return err
 	}
 	p := &r.page
-	if p.Events, err = parseEvents(text); err != nil {
+	if p.Events, err = parseEvents(text, times); err != nil {
 		return err
 	}
 	if r.filter != nil {
@@ -180,25 +185,26 @@ func (r *eventReader) look(c *conn) error {
 }
 
 // parseEvents reads the row of a page. Its events share its memory.
-func parseEvents(text string) ([]entityevent.Event, error) {
-	if text == "" {
-		return nil, nil
-	}
-	events := make([]entityevent.Event, 0, strings.Count(text, "\x00")/4+1)
-	for more := true; more; {
-		var seq, at string
-		var e entityevent.Event
-		seq, text, _ = strings.Cut(text, "\x00")
-		e.Resource, text, _ = strings.Cut(text, "\x00")
-		e.Key, text, _ = strings.Cut(text, "\x00")
-		at, text, more = strings.Cut(text, "\x00")
+func parseEvents(text, times string) ([]entityevent.Event, error) {
+	events := make([]entityevent.Event, strings.Count(text, "\x00")/3+1)
+	for i := range events {
+		e := &events[i]
+		seq, rest, _ := strings.Cut(text, "\x00")
+		e.Resource, rest, _ = strings.Cut(rest, "\x00")
+		e.Key, text, _ = strings.Cut(rest, "\x00")
 		n, err := strconv.ParseInt(seq, 10, 64)
-		micro, atErr := strconv.ParseInt(at, 10, 64)
-		if err != nil || atErr != nil {
+		if err != nil || e.Key == "" {
 			return nil, fmt.Errorf("%w: the row of event %q", errDamaged, seq)
 		}
-		e.Sequence, e.At = entityevent.Sequence(n), time.UnixMicro(micro).UTC()
-		events = append(events, e)
+		e.Sequence = entityevent.Sequence(n)
+		if times != "" {
+			var at string
+			at, times, _ = strings.Cut(times, "\x00")
+			if n, err = strconv.ParseInt(at, 10, 64); err != nil {
+				return nil, fmt.Errorf("%w: the time of event %q", errDamaged, seq)
+			}
+			e.At = time.UnixMicro(n).UTC()
+		}
 	}
 	return events, nil
 }

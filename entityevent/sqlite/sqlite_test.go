@@ -81,7 +81,7 @@ var everyone = entityevent.View{Feed: entityevent.Local, Mask: entityevent.Every
 
 func events(t *testing.T, s *sqlite.Store) []entityevent.Event {
 	t.Helper()
-	p, err := s.Events(t.Context(), everyone, entityevent.EventQuery{Limit: 100_000})
+	p, err := s.Events(t.Context(), everyone, entityevent.EventQuery{Limit: 100_000, Times: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,7 +78,7 @@ func (b *box) follow(ctx context.Context, feed string, total int) []entityevent.
 	var all []entityevent.Event
 	after := entityevent.Sequence(0)
 	for len(all) < total {
-		p, err := b.Events(ctx, everyone(feed), entityevent.EventQuery{After: after, Limit: 5})
+		p, err := b.Events(ctx, everyone(feed), entityevent.EventQuery{After: after, Limit: 5, Times: true})
 		if err != nil {
 			b.Errorf("after %d of %d events of %s: %v", len(all), total, feed, err)
 			break
@@ -114,7 +114,7 @@ func testReadYourWrites(b *box) {
 					b.Errorf("apply: %v", err)
 					return
 				}
-				p, err := b.Events(b.Context(), everyone(feed), entityevent.EventQuery{After: out[0].Sequence - 1, Limit: 1})
+				p, err := b.Events(b.Context(), everyone(feed), entityevent.EventQuery{After: out[0].Sequence - 1, Limit: 1, Times: true})
 				if err != nil || len(p.Events) != 1 || p.Events[0].Key != key || p.Events[0].At.IsZero() {
 					b.Errorf("the event of %s is not there: %v, %v", key, p.Events, err)
 				}

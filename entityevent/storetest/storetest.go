@@ -197,7 +197,7 @@ func (b *box) log(feed string) []entityevent.Event {
 	b.Helper()
 	var all []entityevent.Event
 	for after := entityevent.Sequence(0); ; {
-		p := b.page(everyone(feed), entityevent.EventQuery{After: after, Limit: 7})
+		p := b.page(everyone(feed), entityevent.EventQuery{After: after, Limit: 7, Times: true})
 		all = append(all, p.Events...)
 		if !p.More {
 			return all

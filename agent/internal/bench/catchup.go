@@ -20,9 +20,9 @@ import (
 
 // catchUp measures how an empty consumer process copies the records of a producer process.
 func (b *bench) catchUp(ctx context.Context) error {
-	binary := filepath.Join(b.dir, "resosync")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "./agent").CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w\n%s", err, out)
+	binary, err := b.build(ctx)
+	if err != nil {
+		return err
 	}
 	limit, err := b.rawCopy(ctx)
 	if err != nil {

@@ -18,11 +18,21 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
-	only := flag.String("only", "", "run these parts only, comma-separated: append,page,push,slow,catchup,live")
+	only := flag.String("only", "", "run these parts only, comma-separated: append,page,requests,longpoll,push,slow,catchup,live")
+	waiters := flag.Int("waiters", 10_000, "requests that are held for news")
+	bareAt := flag.String("bare", "", "used by this program: be the bare handler at this address")
+	answer := flag.String("answer", "", "used by this program: what the bare handler answers, a file")
 	events := flag.Int("events", 5_000_000, "events in the large log")
 	records := flag.Int("records", 50_000, "records to catch up with")
 	forTime := flag.Duration("live", 20*time.Second, "how long each live measurement lasts")
 	flag.Parse()
+	if *bareAt != "" {
+		if err := bare(*bareAt, *answer); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
@@ -32,13 +42,13 @@ func run() int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{dir: dir, events: *events, records: *records, live: *forTime}
+	b := &bench{dir: dir, waiters: *waiters, events: *events, records: *records, live: *forTime}
 	fmt.Printf("resosync bench: %s, %d cores, %s\n", runtime.Version(), runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly))
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
 	}{
-		{"append", b.appends}, {"page", b.pages}, {"push", b.pushes}, {"slow", b.slow}, {"catchup", b.catchUp}, {"live", b.lives},
+		{"append", b.appends}, {"page", b.pages}, {"requests", b.requests}, {"longpoll", b.longPolls}, {"push", b.pushes}, {"slow", b.slow}, {"catchup", b.catchUp}, {"live", b.lives},
 	} {
 		if *only != "" && !strings.Contains(","+*only+",", ","+part.name+",") {
 			continue
@@ -54,6 +64,7 @@ func run() int {
 // bench is one run: where it writes, and how much.
 type bench struct {
 	dir     string
+	waiters int
 	events  int
 	records int
 	live    time.Duration
