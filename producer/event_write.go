@@ -3,7 +3,6 @@ package producer
 import (
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/odata"
@@ -21,11 +20,13 @@ func (x *exchange) writeEvents(page entityevent.Page, w window, order entityeven
 	x.logHeaders(page.Log, through)
 	s := x.stream(http.StatusOK)
 	defer s.release()
-	x.context(s, "")
+	x.context(s, picked, "")
 	if count >= 0 {
-		s.text(`,"@odata.count":` + strconv.FormatInt(count, 10))
+		s.member("@odata.count")
+		s.buf = x.appendInt(s.buf, count)
 	}
-	s.text(`,"value":[`)
+	s.member("value")
+	s.text("[")
 	e := x.eventWriter(picked)
 	for i, event := range page.Events {
 		if i > 0 {
@@ -39,7 +40,7 @@ func (x *exchange) writeEvents(page entityevent.Page, w window, order entityeven
 	if page.More {
 		// Through is the last event's, or of a page that is not full where it stopped looking.
 		if next := x.next(w, len(page.Events), page.Through.String()); next != "" {
-			s.text(`,"@odata.nextLink":`)
+			s.member("@odata.nextLink")
 			s.quoted(next)
 		}
 	}
@@ -60,9 +61,18 @@ func (x *exchange) logHeaders(log entityevent.LogID, through entityevent.Sequenc
 func (x *exchange) writeEvent(event entityevent.Event, picked []string) {
 	s := x.stream(http.StatusOK)
 	defer s.release()
-	x.context(s, "/$entity")
-	s.text(`,"@odata.id":"` + x.Root + "/" + odata.KeySegment(eventResource, event.Sequence.String(), false) + `",`)
-	s.buf = append(x.eventWriter(picked).members(s.buf, event), '}')
+	x.context(s, picked, "/$entity")
+	if !x.format.bare() {
+		s.member("@odata.id")
+		s.quoted(x.Root + "/" + odata.KeySegment(eventResource, event.Sequence.String(), false))
+	}
+	before := len(s.buf)
+	s.buf = separated(s.buf)
+	start := len(s.buf)
+	if s.buf = x.eventWriter(picked).members(s.buf, event); len(s.buf) == start {
+		s.buf = s.buf[:before]
+	}
+	s.text("}")
 	s.end()
 }
 
@@ -78,8 +88,7 @@ type eventWriter struct {
 type eventKind struct {
 	resource string
 	name     []byte // the member
-	url      []byte // the member up to the key
-	end      string // what follows it
+	url      []byte // up to the record's key
 	quoted   bool   // the key in the URL
 }
 
@@ -96,14 +105,9 @@ func (e *eventWriter) of(resource string) *eventKind {
 	k := e.kinds[resource]
 	if k == nil {
 		_, edmType, _ := e.x.Schema.KeyField(resource)
-		k = &eventKind{resource: resource, quoted: quoted(edmType), end: `)",`}
+		k = &eventKind{resource: resource, quoted: quoted(edmType)}
 		k.name = append(appendString([]byte(`"ResourceName":`), resource), ',')
 		k.url = append(append([]byte(`"ResourceRecordUrl":"`), e.x.Root...), '/')
-		k.url = odata.AppendKeySegment(k.url, resource, "", k.quoted)
-		k.url = k.url[:len(k.url)-1]
-		if k.quoted {
-			k.url, k.end = k.url[:len(k.url)-1], `')",`
-		}
 		e.kinds[resource] = k
 	}
 	e.kind = k
@@ -114,32 +118,18 @@ func (e *eventWriter) of(resource string) *eventKind {
 func (e *eventWriter) members(dst []byte, event entityevent.Event) []byte {
 	start := len(dst)
 	k := e.of(event.Resource)
-	plain := isPlain(event.Key)
 	if e.sequence {
 		dst = append(dst, `"EntityEventSequence":`...)
-		if e.x.format.strings {
-			dst = append(strconv.AppendInt(append(dst, '"'), int64(event.Sequence), 10), `",`...)
-		} else {
-			dst = append(strconv.AppendInt(dst, int64(event.Sequence), 10), ',')
-		}
+		dst = append(e.x.appendInt(dst, int64(event.Sequence)), ',')
 	}
 	if e.name {
 		dst = append(dst, k.name...)
 	}
-	switch {
-	case !e.key:
-	case plain:
-		dst = append(dst, `"ResourceRecordKey":"`...)
-		dst = append(append(dst, event.Key...), `",`...)
-	default:
+	if e.key {
 		dst = append(dst, `"ResourceRecordKey":`...)
 		dst = append(appendString(dst, event.Key), ',')
 	}
-	switch {
-	case !e.url:
-	case plain:
-		dst = append(append(append(dst, k.url...), event.Key...), k.end...)
-	default:
+	if e.url {
 		dst = e.address(dst, k, event.Ref)
 	}
 	if len(dst) > start {
@@ -148,28 +138,10 @@ func (e *eventWriter) members(dst []byte, event entityevent.Event) []byte {
 	return dst
 }
 
-// plain are the bytes that stand for themselves in URLs, and in JSON.
-var plain = func() (t [256]bool) {
-	for _, c := range "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~" {
-		t[c] = true
-	}
-	return t
-}()
-
-func isPlain(key string) bool {
-	for i := range len(key) {
-		if !plain[key[i]] {
-			return false
-		}
-	}
-	return true
-}
-
-// address appends the URL of an event's record, unless it is longer than the standard allows. A plain key is
-// too short for that.
+// address appends the URL of an event's record, unless it is longer than the standard allows.
 func (e *eventWriter) address(dst []byte, k *eventKind, ref entityevent.Ref) []byte {
 	before := len(dst)
-	dst = append(append(append(dst, `"ResourceRecordUrl":"`...), e.x.Root...), '/')
+	dst = append(dst, k.url...)
 	start := before + len(`"ResourceRecordUrl":"`)
 	dst = odata.AppendKeySegment(dst, ref.Resource, ref.Key, k.quoted)
 	if len(dst)-start > entityevent.MaxURL {

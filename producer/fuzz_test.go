@@ -30,7 +30,9 @@ func (e *echo) Read(_ context.Context, _ entityevent.View, q entityevent.Query) 
 	if len(q.Keys) > 0 {
 		key = q.Keys[0]
 	}
-	e.after = q.After
+	if e.after = ""; q.From != nil {
+		e.after = q.From.Key
+	}
 	body, err := json.Marshal(map[string]string{"ListingKey": key})
 	return func(yield func(entityevent.Record, error) bool) {
 		for range max(q.Limit, 1) {
@@ -110,7 +112,7 @@ func FuzzKeyURL(f *testing.F) {
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{
 		"$filter=EntityEventSequence gt 1", "$filter=EntityEventSequence%20ge%200&$top=1", "last_event=1", "$orderby=EntityEventSequence+desc&$top=2", "$select=ResourceName",
-		"$skip=1&$top=2", "$skiptoken=1.2", "$filter=ResourceName in ('a','b')", "$filter=ListingKey eq 'a' or ListingKey eq 'b'", "$filter=ListingKey in ('a')", "$filter=ListingKey gt 'a'",
+		"$skip=1&$top=2", "$skiptoken=1.2", "$skiptoken=AXtvDA0AB1siMDYwIE8nTmVpbCBcdTAwMjYgU8O2aG5lIl0", "$orderby=ListingKey desc&$expand=Media($top=1;$filter=Order gt 1)", "$filter=ModificationTimestamp gt now()&$orderby=ModificationTimestamp", "$filter=ResourceName in ('a','b')", "$filter=ListingKey eq 'a' or ListingKey eq 'b'", "$filter=ListingKey in ('a')", "$filter=ListingKey gt 'a'",
 		"$count=true", "$format=json", "$expand=x", "$top=-1", "$TOP=1&$Skip=1", "%24top=1", "$filter=(((", "$top=1&$top=2", "$filter=EntityEventSequence eq 9223372036854775807", "&&=&", "%zz",
 	} {
 		f.Add(seed)
@@ -119,7 +121,7 @@ func FuzzQuery(f *testing.F) {
 	server := bubbleServer(f, store)
 	put(f, store, entityevent.Local, 5)
 	f.Fuzz(func(t *testing.T, query string) {
-		for _, path := range []string{"/EntityEvent", "/Property", "/Property/$count", "/Property('x')", "/EntityEvent(1)", "/", "/$metadata"} {
+		for _, path := range []string{"/EntityEvent", "/Property", "/Property/$count", "/Property('x')", "/Property('x')/Media", "/EntityEvent(1)", "/", "/$metadata"} {
 			w := ask(t, server, "/odata"+path, query, http.Header{"Prefer": {"maxpagesize=2"}})
 			switch w.Code {
 			case 200, 400, 404, 414, 501:

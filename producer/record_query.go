@@ -1,102 +1,205 @@
 package producer
 
 import (
-	"fmt"
+	"math"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/metadata"
 	"github.com/resosync/resosync/entityevent/odata"
 )
 
-// recordQuery is a $filter on a resource, as keys.
-type recordQuery struct {
-	resource string
+// reading is what a request asks of one resource. Each name in it is known, to this client too.
+type reading struct {
+	resource string // "" for objects that stand in another record's body and of which nothing is known
 	key      string // the name of the key field
-	ordered  bool   // keys are texts, so that gt compares as the store does
-	keys     []string
-	some     bool   // only keys, of which there may be none
-	after    string // only keys above it
+	quoted   bool   // keys are written in quotes
+	options  odata.Options
+	filter   odata.Expr
+	order    []odata.Order
+	top      int64 // math.MaxInt64: no limit
+	shape    shape
+	keyless  bool // the key is not selected, so that a record does not say which it is
+	expands  []expansion
 }
 
-// bind narrows the query by a filter. What is no choice of keys is not offered.
-func (q *recordQuery) bind(e odata.Expr) error {
-	switch e := e.(type) {
-	case nil:
-		return nil
-	case odata.Conjunction:
-		for _, term := range e {
-			if err := q.bind(term); err != nil {
-				return err
-			}
+// maxExpand is how deep expansions may stand in each other, and maxExpansions how many a request may have.
+const (
+	maxExpand     = 3
+	maxExpansions = 20
+)
+
+// understand binds the options of the request to a resource. A name that nobody knows yet may be in records
+// that the schema has not looked at.
+func (x *exchange) understand(resource string) (r *reading, err error) {
+	err = x.bound(func(m *metadata.Schema) (err error) {
+		b := binder{exchange: x, model: m}
+		r, err = b.reading(resource, x.options, 1)
+		return err
+	})
+	return r, err
+}
+
+// bound calls bind with the schema as it is and, if it refuses, once more as of now.
+func (x *exchange) bound(bind func(*metadata.Schema) error) error {
+	err := x.Schema.look(bind)
+	if err == nil || x.Schema.Configured() {
+		return err
+	}
+	if err := x.Schema.Grow(x.r.Context()); err != nil {
+		return err
+	}
+	return x.Schema.look(bind)
+}
+
+// binder reads options by a schema that does not change meanwhile.
+type binder struct {
+	*exchange
+	model    *metadata.Schema
+	expanded int
+}
+
+func (b *binder) reading(resource string, o odata.Options, level int) (*reading, error) {
+	r := &reading{resource: resource, options: o, top: math.MaxInt64, shape: b.shape(resource)}
+	var edmType string
+	r.key, edmType, _ = b.Schema.keyField(resource)
+	r.quoted = quoted(edmType)
+	if o.Top != nil {
+		r.top = *o.Top
+	}
+	scope := b.model.Scope(resource, r.shape.hidden)
+	if o.Filter != nil {
+		filter, err := odata.ParseFilter(*o.Filter, scope)
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	case odata.Comparison:
-		if field, value, ok := sides(e); ok && field == q.key && e.Op == odata.Gt && q.ordered {
-			if value.Kind != odata.String {
-				return badRequest("$filter", q.key+" is compared with a string")
-			}
-			q.after = max(q.after, value.Text)
-			return nil
+		r.filter = odata.At(filter, time.Now())
+	}
+	if o.OrderBy != nil {
+		var err error
+		if r.order, err = odata.ParseOrderBy(*o.OrderBy, scope); err != nil {
+			return nil, err
 		}
 	}
-	keys, err := q.keysOf(e)
+	if o.Select != nil {
+		selected, err := odata.ParseSelect(*o.Select, b.selectable(resource, scope))
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range selected {
+			name, _, _ := strings.Cut(path, "/") // of a complex field the whole
+			if !slices.Contains(r.shape.selected, name) {
+				r.shape.selected = append(r.shape.selected, name)
+			}
+		}
+		r.keyless = r.shape.selected != nil && !slices.Contains(r.shape.selected, r.key)
+	}
+	if b.format.strings {
+		r.shape.strings = b.Schema.large(resource)
+	}
+	if o.Expand == nil {
+		return r, nil
+	}
+	return r, b.expand(r, scope, level)
+}
+
+// selectable is a scope with the navigations beside the fields: a record that holds its Media itself may be
+// asked for them by name.
+func (b *binder) selectable(resource string, scope odata.Scope) odata.Scope {
+	if scope == nil {
+		return nil
+	}
+	return navigable{scope, func(name string) bool {
+		_, ok := b.link(resource, name, scope)
+		return ok
+	}}
+}
+
+type navigable struct {
+	odata.Scope
+	leads func(name string) bool
+}
+
+func (n navigable) Field(name string) (odata.Type, bool) {
+	if t, ok := n.Scope.Field(name); ok || !n.leads(name) {
+		return t, ok
+	}
+	return odata.Type{Kind: odata.Complex}, true
+}
+
+// expand binds $expand.
+func (b *binder) expand(r *reading, scope odata.Scope, level int) error {
+	all, err := odata.ParseExpand(*r.options.Expand, func(name string) bool {
+		_, ok := b.link(r.resource, name, scope)
+		return ok
+	})
 	if err != nil {
 		return err
 	}
-	if q.some {
-		keys = slices.DeleteFunc(keys, func(k string) bool { return !slices.Contains(q.keys, k) })
+	if b.expanded += len(all); level > maxExpand || b.expanded > maxExpansions {
+		return badRequest("$expand", "At most "+strconv.Itoa(maxExpansions)+" navigations are expanded, and no deeper than "+strconv.Itoa(maxExpand))
 	}
-	q.keys, q.some = keys, true
+	for _, e := range all {
+		if slices.ContainsFunc(r.expands, func(other expansion) bool { return other.link.Name == e.Name }) {
+			return badRequest("$expand", e.Name+" stands twice in $expand")
+		}
+		link, _ := b.link(r.resource, e.Name, scope)
+		if err := b.suits(link, e.Options); err != nil {
+			return e.Within(err)
+		}
+		inner, err := b.reading(link.Target, e.Options, level+1)
+		if err != nil {
+			return e.Within(err)
+		}
+		r.expands = append(r.expands, expansion{link, inner})
+	}
 	return nil
 }
 
-// keysOf reads Key eq 'a', Key in ('a','b'), or several of these with or.
-func (q *recordQuery) keysOf(e odata.Expr) ([]string, error) {
-	var values []odata.Literal
-	switch e := e.(type) {
-	case odata.Disjunction:
-		var all []string
-		for _, term := range e {
-			some, err := q.keysOf(term)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, some...)
-		}
-		return all, nil
-	case odata.Comparison:
-		if field, value, ok := sides(e); ok && field == q.key && e.Op == odata.Eq {
-			values = []odata.Literal{value}
-		}
-	case odata.Membership:
-		if e.Left.String() == q.key {
-			values = e.Values
-		}
+// suits refuses the options that an expansion does not have.
+func (b *binder) suits(link metadata.Link, o odata.Options) error {
+	if o.Skip > maxPage {
+		return badRequest("$skip", "An expansion skips at most "+strconv.Itoa(maxPage)+": read "+link.Name+" of one record, and follow the nextLink")
 	}
-	if values == nil {
-		message := fmt.Sprintf("Filtering %s by %s is not offered: only %s eq, in and or", q.resource, shorten(e.String()), q.key)
-		if q.ordered {
-			message += ", and " + q.key + " gt"
-		}
-		return nil, notOffered("$filter", message)
+	if !link.Many && (o.Filter != nil || o.OrderBy != nil || o.Top != nil || o.Skip > 0 || o.Count) {
+		return badRequest("$expand", link.Name+" is one record: it takes $select and $expand")
 	}
-	keys := make([]string, 0, len(values))
-	for _, v := range values {
-		switch v.Kind {
-		case odata.String, odata.Int, odata.Guid:
-			keys = append(keys, v.Text)
-		case odata.Null: // no key is null
-		default:
-			return nil, badRequest("$filter", fmt.Sprintf("%s is no key of %s", v, q.resource))
-		}
-	}
-	return keys, nil
+	return nil
 }
 
-// shorten keeps a message readable.
-func shorten(text string) string {
-	runes := []rune(text)
-	if len(runes) <= 100 {
-		return text
+// link returns a navigation that the client may follow. One that the schema does not know as such may still
+// be: records that hold others themselves.
+func (b *binder) link(resource, name string, scope odata.Scope) (metadata.Link, bool) {
+	hidden := b.client.Hide[resource]
+	if slices.Contains(hidden, name) {
+		return metadata.Link{}, false
 	}
-	return string(runes[:100]) + "…"
+	l, ok := b.model.Link(resource, name)
+	if ok {
+		// To follow a link tells what its fields hold.
+		hides := func(resource, field string) bool {
+			return field != "" && slices.Contains(b.client.Hide[resource], field)
+		}
+		return l, !hides(resource, l.Field) && !hides(l.Target, l.ParentField) && !hides(l.Target, l.ParentResourceField)
+	}
+	if scope == nil {
+		return l, false
+	}
+	t, ok := scope.Field(name)
+	if !ok || t.Kind != odata.Untyped && t.Kind != odata.Complex {
+		return l, false
+	}
+	l = metadata.Link{Name: name, Many: t.Collection}
+	if b.model.Type(name) != nil {
+		l.Target = name
+	}
+	return l, true
+}
+
+// query is the reading as the store takes it.
+func (r *reading) query() entityevent.Query {
+	return entityevent.Query{Resource: r.resource, KeyField: r.key, Filter: r.filter, OrderBy: r.order}
 }

@@ -2,8 +2,6 @@ package producer
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -12,6 +10,8 @@ import (
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/odata"
 )
+
+const maxSkip = 100_000 // records that a $skip passes over
 
 // resource returns the key field of the path's resource. One that nobody knows yet may be in records
 // that the schema has not looked at.
@@ -32,157 +32,133 @@ func (x *exchange) resource() (key, edmType string, err error) {
 	return key, edmType, nil
 }
 
-// records answers GET Property, Property('key') and Property/$count.
+// records answers GET Property, Property('key'), Property/$count and what lies below a record.
 func (x *exchange) records() error {
-	p, o := x.path, x.options
-	key, edmType, err := x.resource()
-	if err != nil {
+	p := x.path
+	if _, _, err := x.resource(); err != nil {
 		return err
 	}
-	if o.LastEvent != nil {
+	if x.options.LastEvent != nil {
 		return badRequest("last_event", "last_event is for EntityEvent")
 	}
-	if o.Expand != nil {
-		return notOffered("$expand", "$expand is not offered")
+	if p.Key != nil && len(p.Rest) > 0 {
+		return x.navigate(*p.Key, p.Rest)
 	}
-	selected, err := x.selects()
-	if err != nil {
-		return err
-	}
-	for _, field := range selected {
-		if !x.Schema.Allows(p.Resource, field) {
-			return badRequest("$select", p.Resource+" has no field "+field)
-		}
-	}
+	r, err := x.understand(p.Resource)
 	switch {
-	case p.Key != nil && len(p.Rest) > 0, len(p.Rest) > 1, len(p.Rest) == 1 && p.Rest[0] != "$count":
-		return notOffered("", "Below "+p.Resource+" only $count is offered")
+	case err != nil:
+		return err
 	case p.Key != nil:
-		return x.record(*p.Key, edmType)
+		return x.record(r, *p.Key)
+	case len(p.Rest) == 0:
+		return x.collection(r, r.query())
+	case len(p.Rest) == 1 && p.Rest[0] == "$count":
+		return x.count(r.query())
 	}
-	q := recordQuery{resource: p.Resource, key: key, ordered: quoted(edmType)}
-	filter, err := x.filter()
+	return notFound("Below " + p.Resource + " there is nothing but $count, and what lies below one record")
+}
+
+func (x *exchange) count(q entityevent.Query) error {
+	n, err := x.Store.Count(x.r.Context(), x.view, q)
 	if err != nil {
 		return err
 	}
-	if err := q.bind(filter); err != nil {
-		return err
-	}
-	if len(p.Rest) == 1 {
-		return x.count(q)
-	}
-	descending, err := x.ordered(key)
-	if err != nil {
-		return err
-	}
-	if descending {
-		return notOffered("$orderby", "Descending order is not offered for records")
-	}
+	return x.writeCount(n)
+}
+
+// collection answers with a page of records.
+func (x *exchange) collection(r *reading, q entityevent.Query) error {
 	w, err := x.window()
 	if err != nil {
 		return err
 	}
-	return x.collection(q, w)
-}
-
-func (x *exchange) count(q recordQuery) error {
-	n, err := x.countOf(q)
-	if err != nil {
-		return err
-	}
-	x.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if _, err := fmt.Fprint(x.w, n); err != nil {
-		x.abort(x.r, err)
-	}
-	return nil
-}
-
-func (x *exchange) countOf(q recordQuery) (int64, error) {
-	if q.some && len(q.keys) == 0 {
-		return 0, nil
-	}
-	return x.Store.Count(x.r.Context(), x.view, entityevent.Query{Resource: q.resource, Keys: q.keys, After: q.after})
-}
-
-// collection answers with a page of records, in order of their keys.
-func (x *exchange) collection(q recordQuery, w window) error {
+	ctx := x.r.Context()
 	s := x.stream(http.StatusOK)
 	defer s.release()
-	x.context(s, "")
+	x.begin(s, r.resource+x.selectList(r))
 	if x.options.Count {
-		n, err := x.countOf(q)
+		n, err := x.Store.Count(ctx, x.view, q)
 		if err != nil {
 			return err
 		}
-		s.text(`,"@odata.count":` + strconv.FormatInt(n, 10))
+		s.member("@odata.count")
+		s.buf = x.appendInt(s.buf, n)
 	}
-	s.text(`,"value":[`)
-	n, skip, last, more := 0, w.skip, "", false
-	query := entityevent.Query{Resource: q.resource, Keys: q.keys, After: max(q.after, w.from), Limit: skip + w.limit + 1}
-	if w.limit > 0 && !(q.some && len(q.keys) == 0) {
-		for record, err := range x.Store.Read(x.r.Context(), x.view, query) {
-			if err != nil && !s.sent {
-				return err
-			}
-			if err != nil {
-				x.abort(x.r, err)
-			}
-			if skip > 0 {
-				skip--
-				continue
-			}
-			if more = n == w.limit; more {
-				break
-			}
-			if n > 0 {
-				s.buf = append(s.buf, ',')
-			}
-			s.buf = x.appendBody(s.buf, record.Body)
-			s.room()
-			n, last = n+1, record.Key
+	if w.from != "" {
+		if q.From, err = toPlace(w.from, r.order); err != nil {
+			return err
+		}
+	}
+	s.member("value")
+	s.text("[")
+	q.Skip, q.Limit = w.skip, w.limit+1
+	next := ""
+	if w.limit > 0 {
+		if next, err = x.writePage(s, r, q, w); err != nil {
+			return err
 		}
 	}
 	s.text("]")
-	if more {
-		if next := x.next(w, n, last); next != "" {
-			s.text(`,"@odata.nextLink":`)
-			s.quoted(next)
-		}
+	if next != "" {
+		s.member("@odata.nextLink")
+		s.quoted(next)
 	}
 	s.text("}")
 	s.end()
 	return nil
 }
 
-// appendBody appends a record: its stored text, or the members of $select.
-func (x *exchange) appendBody(dst []byte, body json.RawMessage) []byte {
-	selected := x.selected()
-	if selected == nil {
-		return append(dst, body...)
-	}
-	return append(appendMembers(append(dst, '{'), body, selected), '}')
-}
-
-// appendMembers appends the members of a record that are picked; nil: all.
-func appendMembers(dst []byte, body json.RawMessage, picked []string) []byte {
-	if picked == nil {
-		return append(dst, body[1:len(body)-1]...)
-	}
-	start := len(dst)
-	_ = entityevent.EachMember(body, func(name string, value []byte) error { // stored bodies are objects
-		if slices.Contains(picked, name) {
-			dst = append(append(appendString(dst, name), ':'), value...)
-			dst = append(dst, ',')
+// writePage writes the records of a page, and returns the URL of the next. It returns an error only if nothing
+// was sent yet.
+func (x *exchange) writePage(s *stream, r *reading, q entityevent.Query, w window) (next string, err error) {
+	n, size, first := 0, 0, true
+	var last entityevent.Record
+	var group []*entity
+	write := func(e *entity) {
+		if !first {
+			s.buf = append(s.buf, ',')
 		}
-		return nil
-	})
-	if len(dst) > start {
-		dst = dst[:len(dst)-1]
+		first = false
+		s.buf = x.appendEntity(s.buf, r, e)
+		s.room()
 	}
-	return dst
+	failed := func(err error) error {
+		if s.sent {
+			x.abort(x.r, err)
+		}
+		return err
+	}
+	one := &entity{}
+	for record, err := range x.Store.Read(x.r.Context(), x.view, q) {
+		if err != nil {
+			return "", failed(err)
+		}
+		if n == w.limit {
+			next = x.next(w, n, fromPlace(q.PlaceOf(last)))
+			break
+		}
+		n, last = n+1, record
+		if len(r.expands) == 0 {
+			one.Record = record
+			write(one)
+			continue
+		}
+		group = append(group, &entity{Record: record})
+		if size += len(record.Body); len(group) < expandRecords && size < expandBytes {
+			continue
+		}
+		if err := x.expanded(x.r.Context(), r, group, write); err != nil {
+			return "", failed(err)
+		}
+		group, size = nil, 0
+	}
+	if err := x.expanded(x.r.Context(), r, group, write); err != nil {
+		return "", failed(err)
+	}
+	return next, nil
 }
 
-// find reads one record.
+// find reads one record of the path's resource.
 func (x *exchange) find(ctx context.Context, key string) (entityevent.Record, error) {
 	query := entityevent.Query{Resource: x.path.Resource, Keys: []string{key}}
 	for record, err := range x.Store.Read(ctx, x.view, query) {
@@ -191,49 +167,71 @@ func (x *exchange) find(ctx context.Context, key string) (entityevent.Record, er
 	return entityevent.Record{}, x.absent(key)
 }
 
-func (x *exchange) absent(key string) error {
-	return notFound("There is no " + x.path.Resource + " with the key " + strconv.Quote(key))
+func (x *exchange) absent(key string) error { return absent(x.path.Resource, key) }
+
+func absent(resource, key string) error {
+	return notFound("There is no " + resource + " with the key " + strconv.Quote(key))
 }
 
-// record answers GET Property('key').
-func (x *exchange) record(key, edmType string) error {
+// record answers with one record.
+func (x *exchange) record(r *reading, key string) error {
 	o := x.options
 	if o.Filter != nil || o.OrderBy != nil || o.Top != nil || o.Skip > 0 || o.Count || o.SkipToken != nil {
-		return badRequest("", "One record takes no option but $select and $format")
+		return badRequest("", "One record takes no option but $select, $expand and $format")
 	}
-	record, err := x.find(x.r.Context(), key)
-	if err != nil {
-		return err
+	ctx := x.r.Context()
+	for record, err := range x.Store.Read(ctx, x.view, entityevent.Query{Resource: r.resource, Keys: []string{key}}) {
+		if err != nil {
+			return err
+		}
+		return x.answer(ctx, r, record)
 	}
-	tag := etag(record.Hash)
-	if asked := x.r.Header.Get("If-None-Match"); asked != "" && matches(asked, record.Hash) {
-		x.w.Header().Set("ETag", tag)
+	return absent(r.resource, key)
+}
+
+// answer answers with a record, if it is not the one that the client has.
+func (x *exchange) answer(ctx context.Context, r *reading, record entityevent.Record) error {
+	if asked := x.r.Header.Get("If-Match"); asked != "" && !matches(asked, record.Hash) {
+		return &odata.Error{Status: http.StatusPreconditionFailed, Target: "If-Match", Message: "The record is not what the request takes it for: read it again"}
+	}
+	// The tag is the record's alone: what is expanded may have changed.
+	if asked := x.r.Header.Get("If-None-Match"); asked != "" && r.expands == nil && matches(asked, record.Hash) {
+		x.w.Header().Set("ETag", etag(record.Hash))
 		x.w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	x.writeRecord(http.StatusOK, record, edmType)
-	return nil
+	e := &entity{Record: record}
+	return x.expanded(ctx, r, []*entity{e}, func(e *entity) { x.writeEntity(http.StatusOK, r, e) })
 }
 
-// writeRecord answers with a record.
+// writeRecord answers a write with the record.
 func (x *exchange) writeRecord(status int, record entityevent.Record, edmType string) {
-	x.w.Header().Set("ETag", etag(record.Hash))
-	at := x.url(record.Key, edmType)
+	r := &reading{resource: record.Resource, quoted: quoted(edmType), shape: x.shape(record.Resource)}
+	if x.format.strings {
+		r.shape.strings = x.Schema.large(record.Resource)
+	}
+	x.writeEntity(status, r, &entity{Record: record})
+}
+
+func (x *exchange) writeEntity(status int, r *reading, e *entity) {
 	s := x.stream(status)
 	defer s.release()
-	x.context(s, "/$entity")
-	s.text(`,"@odata.id":"` + at + `"`)
-	if writes(x.r.Method) {
-		s.text(`,"@odata.editLink":"` + at + `"`)
+	x.begin(s, r.resource+x.selectList(r)+"/$entity")
+	if !e.Hash.IsZero() {
+		x.w.Header().Set("ETag", etag(e.Hash))
 	}
-	s.text(`,"@odata.etag":`)
-	s.quoted(etag(record.Hash))
-	before := len(s.buf)
-	s.text(",")
-	if s.buf = appendMembers(s.buf, record.Body, x.selected()); len(s.buf) == before+1 {
-		s.buf = s.buf[:before]
+	if !x.format.bare() && !e.Hash.IsZero() {
+		at := x.Root + "/" + odata.KeySegment(r.resource, e.Key, r.quoted)
+		s.member("@odata.id")
+		s.quoted(at)
+		if writes(x.r.Method) {
+			s.member("@odata.editLink")
+			s.quoted(at)
+		}
+		s.member("@odata.etag")
+		s.buf = appendTag(s.buf, e.Hash)
 	}
-	s.text("}")
+	s.buf = append(x.appendContent(s.buf, r, e), '}')
 	s.end()
 }
 
@@ -241,8 +239,6 @@ func (x *exchange) writeRecord(status int, record entityevent.Record, edmType st
 func (x *exchange) url(key, edmType string) string {
 	return x.Root + "/" + odata.KeySegment(x.path.Resource, key, quoted(edmType))
 }
-
-func etag(h entityevent.Hash) string { return `W/"` + h.String() + `"` }
 
 // tags reads a list of entity tags; weak and strong ones are alike here.
 func tags(list string) []string {

@@ -25,19 +25,28 @@ func TestRecordIsServedAsItIsStored(t *testing.T) {
 	if got := entityevent.StringMember([]byte(a.body), "@odata.etag"); got != tag || !strings.HasPrefix(tag, `W/"`) {
 		t.Errorf("ETag %s, @odata.etag %s", tag, got)
 	}
-	if got := s.get("/Property").want(t, 200); got != `{"@odata.context":"`+root+`/$metadata#Property","value":[`+body+`]}` {
+	tagged := `{"@odata.etag":` + strconv.Quote(tag) + `,` + body[1:]
+	if got := s.get("/Property").want(t, 200); got != `{"@odata.context":"`+root+`/$metadata#Property","value":[`+tagged+`]}` {
 		t.Errorf("%s", got)
 	}
 	if got := s.get("/Property('k')?$select=A,N").want(t, 200); !strings.HasSuffix(got, `","A":"é \u00e9 <b> /","N":9007199254740993}`) ||
 		!strings.Contains(got, "$metadata#Property(A,N)/$entity") {
 		t.Errorf("%s", got)
 	}
-	if got := s.get("/Property('k')?$select=Nothing").want(t, 200); !strings.HasSuffix(got, `"}`) || !json.Valid([]byte(got)) {
+	if got := s.get("/Property('k')?$select=ModificationTimestamp").want(t, 200); !strings.HasSuffix(got, `"}`) || !json.Valid([]byte(got)) {
 		t.Errorf("%s", got)
 	}
-	if got := s.get("/Property?$select=B,ListingKey").want(t, 200); !strings.HasSuffix(got, `"value":[{"B":1.50,"ListingKey":"k"}]}`) {
+	if got := s.get("/Property?$select=B,ListingKey").want(t, 200); !strings.HasSuffix(got, `,"B":1.50,"ListingKey":"k"}]}`) {
 		t.Errorf("%s", got)
 	}
+	if got := s.get("/Property?$select=B").want(t, 200); !strings.HasSuffix(got, `[{"@odata.id":"`+root+`/Property('k')","@odata.etag":`+strconv.Quote(tag)+`,"B":1.50}]}`) {
+		t.Errorf("%s", got)
+	}
+	if a := s.get("/Property('k')", `If-Match: W/"00"`); a.status != 412 || a.header.Get("ETag") != "" {
+		t.Errorf("If-Match: %d %s", a.status, a.body)
+	}
+	s.get("/Property('k')", "If-Match: "+tag).want(t, 200)
+	s.get("/Property('k')?$expand=Media", "If-None-Match: "+tag).want(t, 200) // of Media the tag says nothing
 	if a := s.get("/Property('k')", "If-None-Match: "+tag); a.status != 304 || a.body != "" {
 		t.Errorf("If-None-Match: %d %s", a.status, a.body)
 	}
@@ -81,13 +90,15 @@ func TestRecordFilters(t *testing.T) {
 		"/Property?$filter=ListingKey eq 'a' and ListingKey eq 'b'":             "",
 		"/Property?$filter=ListingKey eq null":                                  "",
 		"/Property?$filter=ListingKey gt 'zz'":                                  "",
-		"/Property?$filter=ListingKey eq 10":                                    "10",
-		"/Property?$top=2":                                                      "10 9",
-		"/Property?$top=0":                                                      "",
-		"/Property?$skip=5":                                                     "c x,y",
-		"/Property?$skip=5&$top=1":                                              "c",
-		"/Property?$filter=ListingKey gt 'a'&$skip=1":                           "c x,y",
-		"/OpenHouse?$filter=OpenHouseKey in (1,2,7)&$select=OpenHouseKey":       "1 2",
+		"/Property?$orderby=ListingKey desc":                                    "x,y c b a O'Neil 9 10",
+		"/Property?$filter=ListingKey ge 'b' or startswith(ListingKey,'O')":     "O'Neil b c x,y",
+		"/Property?$filter=not (ListingKey lt 'b') and ListingKey ne 'c'":       "b x,y",
+		"/Property?$top=2":                            "10 9",
+		"/Property?$top=0":                            "",
+		"/Property?$skip=5":                           "c x,y",
+		"/Property?$skip=5&$top=1":                    "c",
+		"/Property?$filter=ListingKey gt 'a'&$skip=1": "c x,y",
+		"/OpenHouse?$filter=OpenHouseKey in ('1','2','7')&$select=OpenHouseKey": "1 2",
 		"/OpenHouse?$filter=OpenHouseKey eq '1'":                                "1",
 		"/OpenHouse?$filter=OpenHouseKey gt '0'":                                "1 2", // an inferred key is text
 	} {
@@ -102,29 +113,40 @@ func TestRecordFilters(t *testing.T) {
 	for target, want := range map[string]struct {
 		status  int
 		message string
+		at      string
 	}{
-		"/Property?$filter=ListPrice gt 5":                              {501, "Filtering Property by ListPrice gt 5 is not offered: only ListingKey eq, in and or, and ListingKey gt"},
-		"/Property?$filter=ListingKey eq 'a' or ListPrice eq 5":         {501, "Filtering Property by ListPrice eq 5 is not offered: only ListingKey eq, in and or, and ListingKey gt"},
-		"/Property?$filter=ListingKey ge 'a'":                           {501, "Filtering Property by ListingKey ge 'a' is not offered: only ListingKey eq, in and or, and ListingKey gt"},
-		"/Property?$filter=not (ListingKey eq 'a')":                     {501, "Filtering Property by not ListingKey eq 'a' is not offered: only ListingKey eq, in and or, and ListingKey gt"},
-		"/Property?$filter=contains(ListingKey,'a')":                    {501, "Filtering Property by contains(ListingKey,'a') is not offered: only ListingKey eq, in and or, and ListingKey gt"},
-		"/Property?$filter=ListingKey eq":                               {400, "Unexpected end at position 13"},
-		"/Property?$filter=ListingKey gt 5":                             {400, "ListingKey is compared with a string"},
-		"/Property?$filter=ListingKey eq true":                          {400, "true is no key of Property"},
-		"/Property?$orderby=ListPrice":                                  {501, "The only order offered is by ListingKey"},
-		"/Property?$orderby=ListingKey desc":                            {501, "Descending order is not offered for records"},
-		"/Property?$expand=Media":                                       {501, "$expand is not offered"},
-		"/Property?$search=x":                                           {501, "The option $search is not offered"},
-		"/Property?$wings=x":                                            {400, `There is no option "$wings"`},
-		"/Property?$top=x":                                              {400, "$top is a whole number, 0 or more"},
-		"/Property?last_event=1":                                        {400, "last_event is for EntityEvent"},
-		"/Property?$skiptoken=abc":                                      {400, "The $skiptoken is not one of ours: begin again without it"},
-		"/Property('a')?$top=1":                                         {400, "One record takes no option but $select and $format"},
-		"/Property?$filter=ListingKey eq 'a" + strings.Repeat("(", 200): {400, "A string without an end at position 14"},
+		"/Property?$filter=ListPrice gt 5":                     {400, `There is no field "ListPrice" at position 0`, "$filter"},
+		"/Property?$orderby=ListingKey,ListPrice":              {400, `There is no field "ListPrice" at position 11`, "$orderby"},
+		"/Property?$select=ListingKey, Wings":                  {400, `There is no field "Wings" at position 12`, "$select"},
+		"/Property?$expand=Media,Wings":                        {400, `There is nothing to expand called "Wings" at position 6`, "$expand"},
+		"/Property?$expand=Media($select=Wings)":               {400, `In $select of $expand=Media: There is no field "Wings" at position 0`, "$expand"},
+		"/Property?$expand=Media($skiptoken=x)":                {400, "", "$expand"},
+		"/Property?$expand=ListAgent($top=1)":                  {400, `In $expand of $expand=ListAgent: ListAgent is one record: it takes $select and $expand`, "$expand"},
+		"/Property?$expand=Media,Media":                        {400, "", "$expand"},
+		"/Property?$filter=ListingKey eq":                      {400, "Unexpected end at position 13", "$filter"},
+		"/Property?$filter=ListingKey gt 5":                    {400, "ListingKey is Edm.String and does not compare with 5, Edm.Int64 at position 14", "$filter"},
+		"/Property?$filter=ListingKey eq true":                 {400, "ListingKey is Edm.String and does not compare with true, Edm.Boolean at position 14", "$filter"},
+		"/Property?$search=x":                                  {501, "The option $search is not offered", "$search"},
+		"/Property?$apply=x":                                   {501, "The option $apply is not offered", "$apply"},
+		"/Property?$compute=x":                                 {501, "The option $compute is not offered", "$compute"},
+		"/Property?$wings=x":                                   {400, `There is no option "$wings"`, "$wings"},
+		"/Property?$top=x":                                     {400, "$top is a whole number, 0 or more", "$top"},
+		"/Property?$top=1&$top=2":                              {400, "$top stands twice", "$top"},
+		"/Property?$skip=100001":                               {400, "A $skip above 100000 is not offered: follow the nextLink, or filter by the key or ModificationTimestamp of the last record", "$skip"},
+		"/Property?$format=xml":                                {501, "The only format here is application/json", "$format"},
+		"/Property?last_event=1":                               {400, "last_event is for EntityEvent", "last_event"},
+		"/Property?$skiptoken=abc":                             {400, "The $skiptoken is not one of ours, or belongs to another query: begin again without it", "$skiptoken"},
+		"/Property('a')?$top=1":                                {400, "One record takes no option but $select, $expand and $format", ""},
+		"/Property('no')":                                      {404, `There is no Property with the key "no"`, ""},
+		"/Wings":                                               {404, `There is no resource "Wings"`, ""},
+		"/Property?$filter=a eq 'a" + strings.Repeat("(", 200): {400, "", "$filter"},
 	} {
 		a := s.get(target)
-		var got struct{ Error struct{ Message string } }
-		if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.status != want.status || got.Error.Message != want.message {
+		var got struct {
+			Error struct{ Code, Message, Target string }
+		}
+		if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.status != want.status || got.Error.Message != want.message && want.message != "" ||
+			got.Error.Target != want.at || got.Error.Code != strconv.Itoa(want.status) {
 			t.Errorf("%s: %d %s", target, a.status, a.body)
 		}
 		checkError(t, a)
@@ -187,7 +209,7 @@ func TestPagingWhileRecordsChange(t *testing.T) {
 			seen[key]++
 		}
 		if target = ""; page.Next != "" {
-			if !strings.HasPrefix(page.Next, root+"/Property?$select=ListingKey&$skiptoken=7.") || strings.ContainsAny(page.Next, " \"ö") {
+			if !strings.HasPrefix(page.Next, root+"/Property?$select=ListingKey&$skiptoken=") || strings.ContainsAny(page.Next, " \"ö") {
 				t.Fatalf("next %s", page.Next)
 			}
 			if _, err := url.ParseRequestURI(page.Next); err != nil {

@@ -270,11 +270,23 @@ func (s *Schema) Configured() bool { return s.fixed }
 func (s *Schema) KeyField(resource string) (name, edmType string, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return s.keyField(resource)
+}
+
+// keyField is KeyField for whoever looks.
+func (s *Schema) keyField(resource string) (name, edmType string, ok bool) {
 	if name, edmType, ok = s.model.KeyField(resource); ok || s.fixed {
 		return name, edmType, ok
 	}
 	name, ok = s.model.KnownKey(resource)
 	return name, "Edm.String", ok
+}
+
+// look calls each with the schema, which does not change meanwhile.
+func (s *Schema) look(at func(*metadata.Schema) error) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return at(s.model)
 }
 
 // Allows says whether a record of the resource may have this member.

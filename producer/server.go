@@ -155,7 +155,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, version string) e
 		return nil
 	}
 	x.format = formatOf("", r.Header)
-	x.gzip = acceptsGzip(r.Header.Get("Accept-Encoding"))
+	x.gzip = acceptsGzip(strings.Join(r.Header["Accept-Encoding"], ","))
 	if writes(r.Method) {
 		return x.write()
 	}

@@ -28,7 +28,10 @@ var updateWire = flag.Bool("update-wire", false, "write the golden files of the 
 // root is the public URL of the service under test, which is not where it listens.
 const root = "https://host/odata"
 
-// gate admits the tokens "all" (read and write) and "reader" (read).
+// hides is what the client with the token "hidden" does not know.
+var hides = map[string][]string{"Property": {"PrivateRemarks", "ListAgentKey"}, "Media": {"ShortDescription"}, "Member": {"MemberEmail"}}
+
+// gate admits the tokens "all" (read and write), "reader" (read) and "hidden" (read, with fields hidden).
 type gate struct{}
 
 func (gate) Admit(r *http.Request, scope string) (producer.Client, error) {
@@ -41,6 +44,9 @@ func (gate) Admit(r *http.Request, scope string) (producer.Client, error) {
 			return client, nil
 		}
 		return client, producer.ErrForbidden
+	case "hidden":
+		client.Hide = hides
+		return client, nil
 	case "push":
 		return client, bearer.ErrAudience
 	case "store-down":
@@ -364,7 +370,9 @@ func TestPathsAreReadBeforeTheyAreCleaned(t *testing.T) {
 	}
 	for target, status := range map[string]int{
 		"/Property('KEY')": 404, "/Property(7)": 404, "/Property('a'b')": 400, "/Property(": 400, "/Property('": 400, "//Property": 404,
-		"/Property/": 200, "": 200, "/": 200, "/Propertyx": 404, "/property": 404, "/Property/x": 501, "/Property('Key')/Media": 501,
+		"/Property/": 200, "": 200, "/": 200, "/Propertyx": 404, "/property": 404, "/Property/x": 404, "/Property/$count/x": 404,
+		"/Property('Key')/Media": 200, "/Property('Key')/ListAgent": 204, "/Property('no')/Media": 404, "/Property('Key')/x": 404, "/Property('Key')/ListingKey": 501,
+		"/Property('Key')/Media/x": 404, "/Property('Key')/Media/$count/x": 404, "/Property('Key')/ListAgent/$count": 404, "/Property('Key')/$count": 404,
 		"/$batch": 404, "/$metadata/x": 404, "x": 404, "/Property(MemberKey='Key')": 400, "/EntityEvent(ListingKey=1)": 400,
 	} {
 		a := s.get(target)

@@ -74,12 +74,12 @@ var manies = map[string]map[string]string{
 	},
 }
 
-// Link returns a navigation of a resource: one that the document declares, or one of the Data Dictionary
-// between resources that the schema has. How to follow it say the document's referential constraints and
+// Link returns a navigation of a resource: one that the document declares, or one of the Data Dictionary, in
+// a document between resources that it has. How to follow it say the document's referential constraints and
 // partners, else the Data Dictionary's fields, if the resources have them; if nothing says it the link is
 // not Followed. It is false for a name that is no navigation.
 func (s *Schema) Link(resource, name string) (Link, bool) {
-	if s.Type(resource) == nil {
+	if s.read && s.Type(resource) == nil {
 		return Link{}, false
 	}
 	if n, ok := s.navigation(resource, name); ok {
@@ -92,18 +92,19 @@ func (s *Schema) Link(resource, name string) (Link, bool) {
 	if many, ok := manies[resource][name]; ok {
 		l.Target, l.Many = many, true
 	}
-	if l.Target == "" || s.Type(l.Target) == nil {
+	if l.Target == "" || s.read && s.Type(l.Target) == nil {
 		return Link{}, false
 	}
 	s.guess(resource, &l)
 	return l, l.Followed()
 }
 
-// Links returns the names of a resource's navigations that can be followed, in order of the alphabet.
+// Links returns the names of a resource's navigations that can be followed, to resources that the schema
+// has, in order of the alphabet.
 func (s *Schema) Links(resource string) []string {
 	var names []string
 	add := func(name string) {
-		if l, ok := s.Link(resource, name); ok && l.Followed() && !slices.Contains(names, name) {
+		if l, ok := s.Link(resource, name); ok && l.Followed() && s.Type(l.Target) != nil && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

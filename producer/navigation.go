@@ -1,0 +1,116 @@
+package producer
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/metadata"
+)
+
+// navigate answers GET Property('key')/Media, /Media/$count and /ListAgent.
+func (x *exchange) navigate(key string, rest []string) error {
+	p := x.path
+	var link metadata.Link
+	err := x.bound(func(m *metadata.Schema) error {
+		b := binder{exchange: x, model: m}
+		scope := m.Scope(p.Resource, x.client.Hide[p.Resource])
+		var ok bool
+		if link, ok = b.link(p.Resource, rest[0], scope); ok {
+			return nil
+		}
+		if scope != nil {
+			if _, ok := scope.Field(rest[0]); ok {
+				return notOffered("", "A single field of a record is not offered: read the record with $select="+rest[0])
+			}
+		}
+		return notFound(p.Resource + " leads to nothing called " + strconv.Quote(rest[0]))
+	})
+	if err != nil {
+		return err
+	}
+	counts := len(rest) == 2 && rest[1] == "$count" && link.Many
+	if len(rest) > 1 && !counts {
+		return notFound("Below " + link.Name + " of a record there is nothing but $count")
+	}
+	r, err := x.understand(link.Target)
+	if err != nil {
+		return err
+	}
+	owner, err := x.find(x.r.Context(), key)
+	if err != nil {
+		return err
+	}
+	if !link.Many {
+		return x.other(r, link, owner)
+	}
+	if link.Followed() {
+		q := belonging(r.query(), p.Resource, link, []string{key})
+		if len(entityevent.Member(owner.Body, link.Name)) == 0 || x.exists(q) {
+			if counts {
+				return x.count(q)
+			}
+			return x.collection(r, q)
+		}
+	}
+	return x.inlined(expansion{link, r}, owner, counts)
+}
+
+// other answers with the one record to which a link leads: 204 if it leads to none.
+func (x *exchange) other(r *reading, link metadata.Link, owner entityevent.Record) error {
+	if link.Followed() {
+		if key := entityevent.StringMember(owner.Body, link.Field); key != "" {
+			return x.record(r, key)
+		}
+	}
+	f := expansion{link, r}.inline(owner.Body)
+	if len(f.members) == 0 {
+		x.w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	return x.expanded(x.r.Context(), r, f.members, func(e *entity) { x.writeEntity(http.StatusOK, r, e) })
+}
+
+// exists says whether a query finds a record.
+func (x *exchange) exists(q entityevent.Query) bool {
+	q.Limit = 1
+	for _, err := range x.Store.Read(x.r.Context(), x.view, q) {
+		return err == nil
+	}
+	return false
+}
+
+// inlined answers with the records that stand in the body of their owner.
+func (x *exchange) inlined(e expansion, owner entityevent.Record, counts bool) error {
+	f := e.inline(owner.Body)
+	if counts {
+		return x.writeCount(f.count)
+	}
+	s := x.stream(http.StatusOK)
+	defer s.release()
+	x.begin(s, e.resource+x.selectList(e.reading))
+	if e.options.Count {
+		s.member("@odata.count")
+		s.buf = x.appendInt(s.buf, f.count)
+	}
+	s.member("value")
+	s.text("[")
+	first := true
+	err := x.expanded(x.r.Context(), e.reading, f.members, func(m *entity) {
+		if !first {
+			s.buf = append(s.buf, ',')
+		}
+		first = false
+		s.buf = x.appendEntity(s.buf, e.reading, m)
+		s.room()
+	})
+	if err != nil {
+		if s.sent {
+			x.abort(x.r, err)
+		}
+		return err
+	}
+	s.text("]}")
+	s.end()
+	return nil
+}
