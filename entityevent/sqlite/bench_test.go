@@ -6,6 +6,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/sqlite"
@@ -148,4 +151,77 @@ func fill(b *testing.B, s *sqlite.Store, n int, body string) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// large makes n records of 20 KB, one a second.
+func large(b *testing.B, s *sqlite.Store, n int) {
+	var long strings.Builder
+	for f := 0; long.Len() < 20_000; f++ {
+		fmt.Fprintf(&long, `,"Field%03d":"value %d of a listing, somewhat longer"`, f, f)
+	}
+	for i := 0; i < n; {
+		var changes []entityevent.Change
+		for range 100 {
+			changes = append(changes, entityevent.Change{Ref: entityevent.Ref{Resource: "Property", Key: fmt.Sprintf("%06d", i)}, Body: fmt.Appendf(nil,
+				`{"ListingKey":"%06d","ListPrice":%d,"City":"City %d","ModificationTimestamp":"2024-05-06T%02d:%02d:%02dZ"%s}`, i, i, i%7, i/3600, i/60%60, i%60, &long)})
+			i++
+		}
+		if _, err := s.Apply(b.Context(), entityevent.Commit{Feed: "local", Changes: changes}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkQuery asks for records of 20 KB; the metric is processor time for each query, the driver's threads
+// included.
+func BenchmarkQuery(b *testing.B) {
+	s := openBench(b)
+	large(b, s, 5000)
+	keys := func(n int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprintf("%06d", i*37%5000))
+		}
+		return all
+	}
+	page := ask(b, "Property", "ModificationTimestamp gt 2024-05-06T00:20:00Z", "ModificationTimestamp")
+	page.Limit = 201
+	plain := ask(b, "Property", "", "")
+	plain.Limit = 201
+	scan := ask(b, "Property", "ListPrice gt 4000 and City eq 'City 3'", "")
+	scan.Limit = 100
+	for _, c := range []struct {
+		name string
+		q    entityevent.Query
+		rows int
+	}{
+		{"key", entityevent.Query{Resource: "Property", Keys: keys(1)}, 1},
+		{"100 keys", entityevent.Query{Resource: "Property", Keys: keys(100)}, 100},
+		{"in 100 keys", ask(b, "Property", "ListingKey in ('"+strings.Join(keys(100), "','")+"')", ""), 100},
+		{"200 by time", page, 201},
+		{"200 by key", plain, 201},
+		{"filter", scan, 100},
+		{"count", ask(b, "Property", "ModificationTimestamp gt 2024-05-06T00:20:00Z", ""), 0},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			before := processorTime()
+			for b.Loop() {
+				if c.rows == 0 {
+					if _, err := s.Count(b.Context(), everyone, c.q); err != nil {
+						b.Fatal(err)
+					}
+				} else if n := len(collect(b, s, c.q)); n != c.rows {
+					b.Fatalf("%d records", n)
+				}
+			}
+			b.ReportMetric(float64((processorTime()-before).Microseconds())/float64(b.N), "CPU-µs/op")
+		})
+	}
+}
+
+func processorTime() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

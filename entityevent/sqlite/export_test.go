@@ -83,6 +83,24 @@ func HotQueries() []string {
 	}
 }
 
+// Statements returns what the readers' connections keep prepared.
+func (s *Store) Statements() (texts []string) {
+	s.everyReader(func(c *conn) error {
+		for text := range c.stmts {
+			texts = append(texts, text)
+		}
+		return nil
+	})
+	return texts
+}
+
+// OnLower has f called whenever a reader compares a text in lower case.
+func (s *Store) OnLower(f func()) error {
+	return s.everyReader(func(c *conn) error {
+		return c.db.RegisterFunc("odata_tolower", func(v any) any { f(); return v }, true)
+	})
+}
+
 // Plan returns how SQLite runs a query.
 func (s *Store) Plan(query string) (steps []string, err error) {
 	err = s.read(context.Background(), func(c *conn) error {
