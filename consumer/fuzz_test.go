@@ -35,7 +35,7 @@ func FuzzReceiver(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	d := &door{&consumer.Receiver{Feeds: map[string]*consumer.Feed{"mls": feed}, Authority: authority, MaxPending: 1 << 40}, feed, token}
+	d := &door{&consumer.Receiver{Feeds: map[string]*consumer.Feed{"mls": feed}, Authority: authority, MaxPending: 1 << 40}, f, feed, token}
 	one := `{"value":[{"EntityEventSequence":1,"ResourceName":"P","ResourceRecordKey":"k"}]}`
 	f.Add([]byte(one), "l", "0", "1", "")
 	f.Add([]byte(one), "l", "1", "2", "")
@@ -48,6 +48,7 @@ func FuzzReceiver(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		d.t = t
 		w := d.push(string(body), "EntityEvent-Log", log, "EntityEvent-After", after, "EntityEvent-Through", through, "Content-Encoding", encoding)
 		n, err := feed.Store.Depth(t.Context(), "mls")
 		if err != nil || w.Code != 200 && n != before || w.Code != 200 && w.Code != 400 && w.Code != 413 && w.Code != 415 {

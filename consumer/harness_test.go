@@ -16,7 +16,7 @@ import (
 	"github.com/resosync/resosync/entityevent/sqlite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(document().Covering(m)) }
 
 // open opens a store in a folder of the test, closed at its end.
 func open(t *testing.T, dir string) *sqlite.Store {

@@ -173,7 +173,7 @@ func twoFeeds(t *testing.T, s consumer.Store) (d, other *door) {
 	g := newFeedOn(s, nil)
 	g.Name = "other"
 	d.Feeds["other"] = g
-	other = &door{d.Receiver, g, d.issue(t, bearer.Push("other"))}
+	other = &door{d.Receiver, t, g, d.issue(t, bearer.Push("other"))}
 	return d, other
 }
 
@@ -390,7 +390,7 @@ func TestFullInboxSaysHowLong(t *testing.T) {
 			g := newFeedOn(f.Store, nil)
 			g.Name = "other"
 			d.Feeds["other"] = g
-			other := &door{d.Receiver, g, d.issue(t, bearer.Push("other"))}
+			other := &door{d.Receiver, t, g, d.issue(t, bearer.Push("other"))}
 			stop := run(t, f)
 			pass(time.Minute)
 			slow.Store(true)

@@ -23,11 +23,20 @@ import (
 	"github.com/resosync/resosync/entityevent/bearer"
 )
 
-// door is a receiver with one feed and a token for it.
+// door is a receiver with one feed and a token for it. What passes it is held to the OpenAPI document.
 type door struct {
 	*consumer.Receiver
+	t     testing.TB // nil: it is not
 	feed  *consumer.Feed
 	token string
+}
+
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if d.t == nil {
+		d.Receiver.ServeHTTP(w, r)
+		return
+	}
+	document().Handler(d.t, d.Receiver).ServeHTTP(w, r)
 }
 
 func newDoor(t *testing.T, f *consumer.Feed) *door {
@@ -37,7 +46,7 @@ func newDoor(t *testing.T, f *consumer.Feed) *door {
 		t.Fatal(err)
 	}
 	authority := &bearer.Authority{Key: key, Store: f.Store}
-	d := &door{&consumer.Receiver{Feeds: map[string]*consumer.Feed{f.Name: f}, Authority: authority}, f, ""}
+	d := &door{&consumer.Receiver{Feeds: map[string]*consumer.Feed{f.Name: f}, Authority: authority}, t, f, ""}
 	d.token = d.issue(t, bearer.Push(f.Name))
 	return d
 }
