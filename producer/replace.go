@@ -34,7 +34,7 @@ type ReplacementStore interface {
 	entityevent.Passes
 }
 
-// ErrReplacing: there is one Replacement at a time, for the marks of two would mix.
+// ErrReplacing says that another Replacement is under way: there is one at a time, for the marks of two would mix.
 var ErrReplacing = errors.New("another import replaces records now: wait until it ends")
 
 // Removal is what became of the records of a resource that no input holds.
