@@ -88,6 +88,7 @@ type slowBody struct {
 	wait  time.Duration
 	bytes int
 	left  int
+	first int // at once
 	gone  chan struct{}
 	once  *sync.Once
 }
@@ -95,6 +96,11 @@ type slowBody struct {
 func (b *slowBody) Read(p []byte) (int, error) {
 	if b.left == 0 {
 		return 0, io.EOF
+	}
+	if b.first > 0 {
+		n := min(len(p), b.first)
+		b.first -= n
+		return n, nil
 	}
 	select {
 	case <-time.After(b.wait):
@@ -127,7 +133,8 @@ func TestSlowSenders(t *testing.T) {
 			{"a byte now and then", "/odata/Property", slowBody{wait: 20 * time.Second, bytes: 1, left: 100}, 0, 408},
 			{"in the form of a problem", "/x", slowBody{wait: 20 * time.Second, bytes: 1, left: 100}, 0, 408},
 			{"slow and steady", "/odata/Property", slowBody{wait: time.Second, bytes: 2000, left: 200_000}, 0, 200},
-			{"an import that takes its time", "/odata/Property", slowBody{wait: time.Second, bytes: 2000, left: 20_000}, 5 * time.Minute, 200},
+			{"much at once, and then silent", "/odata/Property", slowBody{wait: time.Hour, bytes: 1, left: 10, first: 1 << 20}, 0, 408},
+			{"an import that takes its time", "/odata/Property", slowBody{wait: 20 * time.Second, bytes: 4096, left: 80_000}, time.Minute, 200},
 			{"a command of this machine", "/admin/import", slowBody{wait: time.Minute, bytes: 1, left: 5}, 0, 200},
 		} {
 			t.Run(name+" "+c.about, func(t *testing.T) {
@@ -187,8 +194,12 @@ func TestSlowReaders(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					gave := make(chan error, 1)
 					listener, _ := behindFront(t, &config.Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, func(w http.ResponseWriter, r *http.Request) {
+						_, err := w.Write([]byte("x"))
+						_ = http.NewResponseController(w).Flush()
 						time.Sleep(c.held)
-						_, err := w.Write(make([]byte, size))
+						if err == nil {
+							_, err = w.Write(make([]byte, size-1))
+						}
 						if err == nil {
 							err = http.NewResponseController(w).Flush()
 						}
@@ -243,8 +254,14 @@ func TestDeadlinesEndWithTheirRequest(t *testing.T) {
 			fmt.Fprintln(w, "held")
 		})
 		client := listener.over(t, 1)
+		client.Transport.(*http.Transport).ExpectContinueTimeout = time.Hour
 		for range 3 {
-			resp, err := client.Post("http://agent/odata/x", "text/plain", strings.NewReader("body"))
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://agent/odata/x", strings.NewReader("body"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Expect", "100-continue") // the server writes before the handler does
+			resp, err := client.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
