@@ -49,5 +49,8 @@ func TestHiddenFields(t *testing.T) {
 			s.get(target).want(t, 200)
 		}
 		get("/Property('p1')/ListAgent").want(t, 404)
+		get("/Office('o1')/Media").want(t, 404)
+		get("/Office?$expand=Media").want(t, 400)
+		get("/Property?$expand=ListOffice($expand=Media)").want(t, 400)
 	}
 }

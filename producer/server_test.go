@@ -29,7 +29,7 @@ var updateWire = flag.Bool("update-wire", false, "write the golden files of the 
 const root = "https://host/odata"
 
 // hides is what the client with the token "hidden" does not know.
-var hides = map[string][]string{"Property": {"PrivateRemarks", "ListAgentKey"}, "Media": {"ShortDescription"}, "Member": {"MemberEmail"}}
+var hides = map[string][]string{"Property": {"PrivateRemarks", "ListAgentKey"}, "Media": {"ShortDescription"}, "Member": {"MemberEmail"}, "Office": {"Media"}}
 
 // gate admits the tokens "all" (read and write), "reader" (read) and "hidden" (read, with fields hidden).
 type gate struct{}
