@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -36,7 +37,10 @@ func (x *exchange) appendEntity(dst []byte, r *reading, e *entity) []byte {
 func (x *exchange) appendContent(dst []byte, r *reading, e *entity) []byte {
 	var replaced []string
 	for _, f := range r.expands {
-		replaced = append(replaced, f.link.Name)
+		// Most bodies do not hold what is expanded, and need not be looked through.
+		if bytes.Contains(e.Body, []byte(f.link.Name)) || bytes.IndexByte(e.Body, '\\') >= 0 {
+			replaced = append(replaced, f.link.Name)
+		}
 	}
 	before := len(dst)
 	dst = separated(dst)
