@@ -149,6 +149,9 @@ func (r *run) turn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.missed(b.floor) {
+		return r.write(ctx)
+	}
 	if b.events == 0 {
 		return r.idle(ctx, b)
 	}

@@ -13,6 +13,7 @@ type batch struct {
 	events         int
 	body           []byte
 	more           bool // something may follow
+	floor          entityevent.Sequence
 }
 
 // next returns the batch after the cursor: the one read ahead, if it is that.
@@ -58,7 +59,7 @@ func (r *run) read(ctx context.Context, after entityevent.Sequence, limit int) (
 	if err != nil {
 		return batch{}, fmt.Errorf("read events after %d: %w", after, err)
 	}
-	b := batch{after: after, through: page.Through, events: len(page.Events), more: page.More}
+	b := batch{after: after, through: page.Through, events: len(page.Events), more: page.More, floor: page.Floor}
 	if b.events == 0 {
 		return b, nil
 	}

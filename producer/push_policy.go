@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/retry"
 )
 
@@ -147,6 +148,23 @@ func (r *run) suspend(reason string) {
 	s := &r.state
 	s.Status, s.Reason, s.HaltedUntil = Suspended, fmt.Sprintf("%s; when that is mended, run: resosync resume %s", reason, r.sub.Name), time.Time{}
 	r.log.Error("subscription is suspended: its position is kept until it is resumed", "seq", s.Cursor, "err", s.Reason)
+}
+
+// missed suspends a subscription that stood below events when they were forgotten. One that began at 0 since misses none:
+// they were of records that were gone before. When it is resumed its next push does not follow the one before, so that
+// a subscriber who looks at EntityEvent-After polls, and learns from a 410 what it has to do.
+func (r *run) missed(floor entityevent.Sequence) bool {
+	s := &r.state
+	if floor <= s.Floor {
+		return false
+	}
+	s.Floor, r.urgent = floor, true
+	if s.Cursor == 0 || s.Cursor >= floor {
+		return false
+	}
+	r.suspend(fmt.Sprintf("events after %d were forgotten before they were pushed, so the subscriber has to load all records anew", s.Cursor))
+	s.Cursor, s.Acknowledged = floor, floor
+	return true
 }
 
 func (r *run) suspendAfter() time.Duration {

@@ -59,6 +59,8 @@ type SubscriptionState struct {
 	// Acknowledged is the EntityEvent-Through of the last acknowledged push, or where the subscription
 	// began: the next push's EntityEvent-After. Between it and Cursor nothing is visible.
 	Acknowledged entityevent.Sequence `json:"acknowledged"`
+	// Floor is the newest event of those that were forgotten that the subscription has not missed.
+	Floor entityevent.Sequence `json:"floor,omitempty"`
 
 	HaltedUntil  time.Time `json:"halted_until,omitzero"`  // nothing is pushed before
 	HaltedAt     time.Time `json:"halted_at,omitzero"`     // when that was said: a wait counts only from then on

@@ -68,7 +68,7 @@ func describe(profiles []entityevent.Profile) (map[string]map[string]*shown, err
 		}
 		all[p.Name] = map[string]*shown{}
 		for resource, a := range p.Resources {
-			s, err := describeOne(p, resource, a)
+			s, err := describeOne(p, a)
 			if err != nil {
 				return nil, fmt.Errorf("%w: profile %s: %s: %w", entityevent.ErrInvalid, p.Name, resource, err)
 			}
@@ -78,7 +78,7 @@ func describe(profiles []entityevent.Profile) (map[string]map[string]*shown, err
 	return all, nil
 }
 
-func describeOne(p entityevent.Profile, resource string, a entityevent.Access) (*shown, error) {
+func describeOne(p entityevent.Profile, a entityevent.Access) (*shown, error) {
 	s := &shown{With: a.With, Hide: slices.Compact(slices.Sorted(slices.Values(a.Hide)))}
 	if a.With != "" {
 		parent, named := p.Resources[a.With]
