@@ -253,10 +253,10 @@ func TestMergingRewritesEveryReference(t *testing.T) {
  <EntityContainer Name="C2"><EntitySet Name="Other" EntityType="a.Home"/><FunctionImport Name="F" Function="b.F"/></EntityContainer>
 </Schema>
 <Schema Namespace="a" xmlns="http://docs.oasis-open.org/odata/ns/edm">
- <EntityType Name="Home"><Key><PropertyRef Name="K"/></Key><Property Name="K" Type="Edm.String" sap:label="b.Home"/><Property Name="H" Type="b.Home"/><Property Name="I" Type="Collection(bee.Home)" DefaultValue="X"/><Property Name="J" Type="b.Home2"/>
+ <EntityType Name="Home"><Key><PropertyRef Name="K"/></Key><Property Name="K" Type="Edm.String" sap:Type="b.Home"/><Property Name="H" Type="b.Home"/><Property Name="I" Type="Collection(bee.Home)" DefaultValue="X"/><Property Name="J" Type="b.Home2"/>
   <Annotation Term="b.Note" String="b.Home"/><Annotation Term="x.Enums"><Collection><EnumMember>b.Home/X b.Home/X</EnumMember></Collection></Annotation></EntityType>
  <EntityContainer Name="C"><EntitySet Name="Homes" EntityType="a.Home"/></EntityContainer>
- <Annotations Target="b.C2/Other"><Annotation Term="B.Note" String="kept"/></Annotations>
+ <Annotations Target="b.C2/Other"><Annotation Term="B.Note" String="kept" xml:lang="en"/></Annotations>
 </Schema></edmx:DataServices></edmx:Edmx>`)
 	if err := s.Check(); err != nil {
 		t.Error(err)
@@ -267,8 +267,8 @@ func TestMergingRewritesEveryReference(t *testing.T) {
 	for _, want := range []string{
 		`<EnumType Name="Home2">`, `<ComplexType Name="Home22"/>`, `<Property Name="H" Type="a.Home2"/>`, `<Property Name="I" Type="Collection(a.Home2)" DefaultValue="X"/>`,
 		`<Property Name="J" Type="a.Home22"/>`, `<ReturnType Type="a.Home2"/>`, `<Parameter Name="p" Type="Collection(a.Home2)"/>`, `<ReturnType Type="a.Money"/>`,
-		`Function="a.F"`, `<Annotation Term="a.Note" String="b.Home"/>`, `<EnumMember>a.Home2/X a.Home2/X</EnumMember>`, `<Annotations Target="a.C/Other">`,
-		`="urn:sap" n2:label="b.Home"/>`, `<EntitySet Name="Other" EntityType="a.Home"/>`,
+		`Function="a.F"`, `<Annotation Term="a.Note" String="b.Home"/>`, `<EnumMember>a.Home2/X a.Home2/X</EnumMember>`, `<Annotations Target="a.C/Other">`, `String="kept" xml:lang="en"/>`,
+		`="urn:sap" n2:Type="b.Home"/>`, `<EntitySet Name="Other" EntityType="a.Home"/>`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in\n%s", want, text)

@@ -73,22 +73,22 @@ func TestLinksOfADocument(t *testing.T) {
 	s := read(t, `<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx"><edmx:DataServices>
 <Schema Namespace="a" Alias="al" xmlns="http://docs.oasis-open.org/odata/ns/edm">
  <EntityType Name="Base" Abstract="true"><NavigationProperty Name="Agent" Type="al.Person"><ReferentialConstraint Property="Broker" ReferencedProperty="Id"/></NavigationProperty></EntityType>
- <EntityType Name="Home" BaseType="a.Base"><Key><PropertyRef Name="HomeKey"/></Key><Property Name="HomeKey" Type="Edm.String"/><Property Name="Broker" Type="Edm.Int64"/><Property Name="SellerKey" Type="Edm.Int64"/><Property Name="HostSystemKey" Type="Edm.String"/>
+ <EntityType Name="Home" BaseType="a.Base"><Key><PropertyRef Name="HomeKey"/></Key><Property Name="HomeKey" Type="Edm.String"/><Property Name="Broker" Type="Edm.Int64"/><Property Name="SellerKey" Type="Edm.Int64"/><Property Name="HostSystemKey" Type="Edm.String"/><Property Name="NamedKey" Type="Edm.Int64"/>
   <NavigationProperty Name="Seller" Type="a.Person"/>
   <NavigationProperty Name="Buyer" Type="a.Person"/>
   <NavigationProperty Name="Named" Type="a.Person"><ReferentialConstraint Property="SellerKey" ReferencedProperty="Name"/></NavigationProperty>
   <NavigationProperty Name="HostSystem" Type="a.Person"/>
   <NavigationProperty Name="Rooms" Type="Collection(a.Room)" Partner="Home"/>
   <NavigationProperty Name="Visits" Type="Collection(a.Visit)"/>
-  <NavigationProperty Name="Nowhere" Type="a.Unset"/>
+  <NavigationProperty Name="Nowhere" Type="a.Unset"/><NavigationProperty Name="Media" Type="Collection(a.Media)"/>
  </EntityType>
  <EntityType Name="Person"><Key><PropertyRef Name="Id"/></Key><Property Name="Id" Type="Edm.Int64"/><Property Name="Name" Type="Edm.String"/></EntityType>
  <EntityType Name="Room"><Key><PropertyRef Name="Id"/></Key><Property Name="Id" Type="Edm.Int64"/><Property Name="In" Type="Edm.String"/>
   <NavigationProperty Name="Home" Type="a.Home" Partner="Rooms"><ReferentialConstraint Property="In" ReferencedProperty="HomeKey"/></NavigationProperty></EntityType>
  <EntityType Name="Visit"><Key><PropertyRef Name="Id"/></Key><Property Name="Id" Type="Edm.Int64"/></EntityType>
- <EntityType Name="Unset"/>
+ <EntityType Name="Unset"/><EntityType Name="Media"><Key><PropertyRef Name="Id"/></Key><Property Name="Id" Type="Edm.Int64"/><Property Name="ResourceName" Type="Edm.String"/></EntityType>
  <EntityContainer Name="C"><EntitySet Name="Homes" EntityType="a.Home"><NavigationPropertyBinding Path="Agent" Target="Agents"/><NavigationPropertyBinding Path="Seller" Target="a.C/Agents"/></EntitySet>
-  <EntitySet Name="People" EntityType="a.Person"/><EntitySet Name="Agents" EntityType="a.Person"/><EntitySet Name="Rooms" EntityType="a.Room"/><EntitySet Name="Visits" EntityType="a.Visit"/></EntityContainer>
+  <EntitySet Name="People" EntityType="a.Person"/><EntitySet Name="Agents" EntityType="a.Person"/><EntitySet Name="Rooms" EntityType="a.Room"/><EntitySet Name="Visits" EntityType="a.Visit"/><EntitySet Name="Media" EntityType="a.Media"/></EntityContainer>
 </Schema></edmx:DataServices></edmx:Edmx>`)
 	for _, want := range []metadata.Link{
 		{Name: "Agent", Target: "Agents", Field: "Broker"},
@@ -99,6 +99,7 @@ func TestLinksOfADocument(t *testing.T) {
 		{Name: "Rooms", Target: "Rooms", Many: true, ParentField: "In"},
 		{Name: "Visits", Target: "Visits", Many: true},
 		{Name: "Nowhere"},
+		{Name: "Media", Target: "Media", Many: true},
 	} {
 		got, ok := s.Link("Homes", want.Name)
 		if d := cmp.Diff(want, got); d != "" || !ok {
@@ -110,6 +111,21 @@ func TestLinksOfADocument(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"Agent", "Rooms", "Seller"}, s.Links("Homes")); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestLinksOfTheFixture: by a partner's constraint, by an own one, by the Data Dictionary; and one of unknown meaning.
+func TestLinksOfTheFixture(t *testing.T) {
+	s := read(t, fixture(t))
+	for _, want := range []metadata.Link{
+		{Name: "OpenHouse", Target: "OpenHouse", Many: true, ParentField: "ListingKey", Owned: true},
+		{Name: "Media", Target: "Media", Many: true, ParentField: "ResourceRecordKey", ParentResourceField: "ResourceName", Owned: true},
+		{Name: "ListAgent", Target: "Member", Field: "ListAgentKey"}, {Name: "BuyerAgent", Target: "Member", Field: "BuyerAgentKey"},
+		{Name: "OriginatingSystem", Target: "Office"},
+	} {
+		if got, ok := s.Link("Property", want.Name); !ok || got != want {
+			t.Errorf("%s: %v %+v", want.Name, ok, got)
+		}
 	}
 }
 

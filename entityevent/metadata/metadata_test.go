@@ -79,6 +79,7 @@ func TestAddIntoTheDocumentThatWasRead(t *testing.T) {
 		s.Add(&metadata.EntityType{Name: "Extra", Key: []string{"ExtraKey"}, Fields: []metadata.Field{{Name: "ExtraKey", Type: "Edm.String"}}})
 		s.Add(metadata.EntityEvent())
 		got := write(t, s)
+		checkCSDL(t, got)
 		again := read(t, got)
 		if d := cmp.Diff(append(read(t, text).Resources(), "EntityEvent", "Extra"), again.Resources()); d != "" {
 			t.Errorf("%s\n%s", d, got)

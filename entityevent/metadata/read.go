@@ -69,7 +69,7 @@ func rewritten(d *document) ([]byte, error) {
 	schema := d.schemas[0]
 	schema.each("EntityContainer", func(c *element) {
 		if len(c.children) == 0 {
-			c.text = []byte("\n      ") // so that it has an end tag, before which sets can be added
+			c.text = []byte(" ") // so that it has an end tag, before which sets can be added
 		}
 	})
 	d.root.write(&b, "", "")

@@ -252,10 +252,12 @@ func (s *Schema) Add(t *EntityType) {
 	if s.Type(t.Name) != nil {
 		return
 	}
-	before := s.sets()
-	set := Set{Name: t.Name, Type: s.Namespace + "." + t.Name}
-	if len(s.Sets) > 0 {
-		s.Sets = append(s.Sets, set)
+	sets := []Set{{Name: t.Name, Type: s.Namespace + "." + t.Name}}
+	if s.read && len(s.Sets) == 0 { // with one set the others need theirs
+		sets = append(s.sets(), sets[0])
+	}
+	if s.read {
+		s.Sets = append(s.Sets, sets...)
 	}
 	if s.byType[t.Name] == nil {
 		s.Types = append(s.Types, t)
@@ -263,7 +265,7 @@ func (s *Schema) Add(t *EntityType) {
 		t = nil
 	}
 	s.prepare()
-	s.splice(set, t, before)
+	s.splice(sets, t)
 }
 
 const eventResource = "EntityEvent"

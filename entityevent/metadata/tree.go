@@ -51,7 +51,7 @@ func parse(raw []byte) (*element, error) {
 			open = append(open, e)
 		case xml.EndElement:
 			inner.text = bytes.TrimSpace(inner.text)
-			if bytes.HasPrefix(raw[at:], []byte("</")) {
+			if int(d.InputOffset()) > at { // else it is the end of <X/>, which the decoder makes up
 				inner.end = at
 			}
 			open = open[:len(open)-1]

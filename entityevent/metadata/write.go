@@ -46,8 +46,8 @@ func (s *Schema) sets() []Set {
 	return sets
 }
 
-// splice writes what was added into the document: a set, and its type if that is new.
-func (s *Schema) splice(set Set, t *EntityType, before []Set) {
+// splice writes what was added into the document: sets, and a type if it is new.
+func (s *Schema) splice(sets []Set, t *EntityType) {
 	if s.raw == nil {
 		return
 	}
@@ -55,16 +55,13 @@ func (s *Schema) splice(set Set, t *EntityType, before []Set) {
 	space := " xmlns=" + attr(s.space)
 	b := &bytes.Buffer{}
 	if s.setsEnd == 0 {
-		fmt.Fprintf(b, "<EntityContainer%s Name=\"Container\">\n", space)
-		for _, set := range before {
-			s.writeSet(b, set, "")
-		}
-		b.WriteString("      </EntityContainer>\n")
-		s.insert(s.schemaEnd, b.String())
-		s.setsEnd = s.schemaEnd - len("      </EntityContainer>\n")
-		b.Reset()
+		const end = "</EntityContainer>\n"
+		s.insert(s.schemaEnd, fmt.Sprintf("<EntityContainer%s Name=\"Container\">\n%s", space, end))
+		s.setsEnd = s.schemaEnd - len(end)
 	}
-	s.writeSet(b, set, space)
+	for _, set := range sets {
+		s.writeSet(b, set, space)
+	}
 	s.insert(s.setsEnd, b.String())
 	if t == nil {
 		return

@@ -44,7 +44,8 @@ func testUnmarked(b *box) {
 		}
 	}
 	b.equal("after it", fmt.Sprint(unmarked("Property", 7)), "[0000 1000 2000 3000 4000]")
-	b.equal("of another pass", len(unmarked("Property", 8)), n)
+	b.equal("of a later pass", len(unmarked("Property", 8)), n)
+	b.equal("of an earlier pass", len(unmarked("Property", 6)), n)
 	b.equal("of another resource", len(unmarked("Media", 7)), 0)
 	b.must(remove("2000"))
 	b.must(put("0001", `{"N":"changed"}`)) // pass 0 leaves the mark
