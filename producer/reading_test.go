@@ -31,9 +31,9 @@ func TestReadingOnTheWire(t *testing.T) {
 	} {
 		method, rest, _ := strings.Cut(request, " ")
 		target, header := rest, "X: y"
-		for _, name := range []string{" If-", " OData-", " Accept", " Prefer", " Authorization"} {
-			if i := strings.Index(rest, name); i >= 0 {
-				target, header = rest[:i], rest[i+1:]
+		for _, name := range []string{"If-", "OData-", "Accept", "Prefer", "Authorization"} {
+			if before, after, ok := strings.Cut(rest, " "+name); ok {
+				target, header = before, name+after
 			}
 		}
 		a := s.do(method, target, "", header)
