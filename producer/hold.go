@@ -3,7 +3,6 @@ package producer
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -22,25 +21,28 @@ const (
 type holds struct {
 	mu      sync.Mutex
 	drained bool
+	begun   uint64 // how many there were
 	held    map[*hold]struct{}
 	shared  map[wish]*sharedPage
 }
 
 // hold is one request that is held until a time, news, or Drain.
 type hold struct {
+	n     uint64 // of all that were begun
 	ends  time.Time
 	timer *time.Timer // cancels the context of the hold
 }
 
 // begin holds a request for a time. Its end must be called.
 func (h *holds) begin(ctx context.Context, d time.Duration) (held context.Context, end func()) {
-	if d >= jitterFrom {
-		d -= rand.N(d / 10) //nolint:gosec // nobody gains by guessing it
-	}
 	held, cancel := context.WithCancel(ctx)
-	this := &hold{ends: time.Now().Add(d)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.begun++
+	if d >= jitterFrom {
+		d -= jitter(h.begun, d/10)
+	}
+	this := &hold{n: h.begun, ends: time.Now().Add(d)}
 	if h.drained {
 		cancel()
 		return held, cancel
@@ -66,8 +68,15 @@ func (h *holds) drain() {
 	h.drained = true
 	spread := min(time.Duration(len(h.held))*drainEach, drainWithin)
 	for this := range h.held {
-		this.timer.Reset(min(rand.N(spread), time.Until(this.ends))) //nolint:gosec // as above
+		this.timer.Reset(min(jitter(this.n, spread), time.Until(this.ends)))
 	}
+}
+
+// jitter spreads those that come one after another over d: multiples of the golden ratio leave no gap and are as good as
+// random, and they are the same whenever the same happens.
+func jitter(n uint64, d time.Duration) time.Duration {
+	const golden = 0x9E3779B97F4A7C15 // of 2^64
+	return time.Duration(float64(n*golden) / (1 << 64) * float64(d))
 }
 
 // wish is what a held request asks for, but for its position.
