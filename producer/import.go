@@ -222,6 +222,8 @@ func (i *importer) key(resource string, record []byte) (string, error) {
 	var key []byte
 	err = entityevent.EachMember(record, func(name string, value []byte) error {
 		switch {
+		case name == field && key != nil:
+			return fmt.Errorf("it has its %s twice", field)
 		case name == field:
 			key = value
 		case !configured && i.isOwnKey(resource, name):
@@ -248,7 +250,8 @@ func (i *importer) key(resource string, record []byte) (string, error) {
 // nameKey is what to do about a resource whose key is not clear.
 const nameKey = "name its key in producer.keys of the configuration, or in an EDMX file that is its producer.metadata"
 
-// isOwnKey says whether a member is named as the key of a resource that neither the configuration nor the Data Dictionary has.
+// isOwnKey says whether a member is named as the key of a resource that neither the configuration nor the
+// Data Dictionary has.
 func (i *importer) isOwnKey(resource, member string) bool {
 	if len(member) != len(resource)+len("Key") || !strings.HasPrefix(member, resource) || !strings.HasSuffix(member, "Key") {
 		return false

@@ -105,6 +105,8 @@ func TestReplaceKeeps(t *testing.T) {
 			left: "a b c d", want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
 		"a record without a key": {resource: "Property", inputs: []string{`[{"ListingKey":"a"},{"V":1}]`}, left: "a b c d",
 			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
+		"a record with its key twice": {resource: "Property", inputs: []string{`[{"ListingKey":"a"},{"ListingKey":"b","ListingKey":"c"}]`}, left: "a b c d",
+			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
 		"one that is too large": {resource: "Property", inputs: []string{`[{"ListingKey":"a"},{"ListingKey":"b","X":"` + strings.Repeat("x", 8<<20) + `"}]`}, left: "a b c d",
 			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
 		"of another resource": {resource: "Property", inputs: []string{`{"ListingKey":"a"}` + "\n" + `{"@reso.context":"urn:reso:metadata:2.0:resource:member","MemberKey":"b"}`}, left: "a b c d",

@@ -19,6 +19,9 @@ func (s *Schema) faults(resource string, op entityevent.Op, body []byte) ([]meta
 	return s.model.Validate(resource, body)
 }
 
+// maxDetails is how many wrong fields a refusal names: a body has room for very many.
+const maxDetails = 100
+
 // validate returns an *odata.Error with a detail for each wrong field.
 func (s *Schema) validate(resource string, op entityevent.Op, body []byte) error {
 	faults, err := s.faults(resource, op, body)
@@ -29,7 +32,7 @@ func (s *Schema) validate(resource string, op entityevent.Op, body []byte) error
 	if len(faults) > 1 {
 		refusal.Message = fmt.Sprintf("%d fields are wrong, see details", len(faults))
 	}
-	for _, f := range faults {
+	for _, f := range faults[:min(len(faults), maxDetails)] {
 		refusal.Details = append(refusal.Details, odata.Detail{Code: "400", Target: f.Field, Message: f.Reason})
 	}
 	return refusal

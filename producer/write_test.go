@@ -244,6 +244,13 @@ func TestWriteWithConfiguredMetadata(t *testing.T) {
 	if a.want(t, 400); strings.TrimSpace(a.body) != want {
 		t.Errorf("%s", a.body)
 	}
+	var many strings.Builder
+	for i := range 150 {
+		fmt.Fprintf(&many, `,"W%d":1`, i)
+	}
+	if got := s.do("POST", "/Property", "{"+many.String()[1:]+"}").want(t, 400); strings.Count(got, "has no field") != 100 || !strings.Contains(got, `"150 fields are wrong, see details"`) {
+		t.Errorf("%s", got)
+	}
 	a = s.do("POST", "/Lookup", `{"LookupName":"City"}`)
 	if !strings.Contains(a.want(t, 400), `"message":"LookupValue is missing, and cannot be null","target":"LookupValue"`) {
 		t.Errorf("%s", a.body)
