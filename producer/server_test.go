@@ -72,7 +72,7 @@ func serve(t testing.TB, store entityevent.Store, edmx *metadata.Schema) *servic
 	s := &service{t: t, store: store, server: &producer.Server{
 		Store: store, Schema: schema, Gate: gate{}, Root: root, Prefix: "/odata", Writable: true, MaxBody: 4096,
 	}}
-	s.http = httptest.NewServer(s.server)
+	s.http = httptest.NewServer(document().Handler(t, s.server))
 	// What leaves is what is looked at: a client that unpacks by itself hides the headers.
 	s.http.Client().Transport.(*http.Transport).DisableCompression = true
 	t.Cleanup(s.http.Close)

@@ -73,6 +73,6 @@ func record(t testing.TB, h http.Handler, target string, headers ...string) *htt
 		r.Header.Set(name, value)
 	}
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
+	document().Handler(t, h).ServeHTTP(w, r)
 	return w
 }

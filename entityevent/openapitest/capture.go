@@ -89,7 +89,7 @@ func (k *kept) plain(h http.Header) []byte {
 		return nil
 	}
 	body := append([]byte{}, k.Bytes()...)
-	if !strings.EqualFold(h.Get("Content-Encoding"), "gzip") || len(body) == 0 {
+	if encoding := strings.ToLower(h.Get("Content-Encoding")); encoding != "gzip" && encoding != "x-gzip" || len(body) == 0 {
 		return body
 	}
 	z, err := gzip.NewReader(bytes.NewReader(body))

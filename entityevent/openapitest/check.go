@@ -53,8 +53,48 @@ func (d *Document) answer(m match, response *v3.Response, answer *http.Response,
 	if head {
 		asked.Method = http.MethodHead
 	}
-	_, found := d.validator.GetResponseBodyValidator().ValidateResponseBodyWithPathItem(asked, &checked, m.item, m.template)
+	item := m.narrowed(response, answer.Header.Get("Content-Type"))
+	_, found := d.validator.GetResponseBodyValidator().ValidateResponseBodyWithPathItem(asked, &checked, item, m.template)
 	return append(problems, texts(found)...)
+}
+
+// narrowed is the path with the one media type that fits the answer best: the validator knows none with
+// parameters, as application/json;odata.metadata=none.
+func (m match) narrowed(response *v3.Response, contentType string) *v3.PathItem {
+	kind, given, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return m.item
+	}
+	var best *v3.MediaType
+	most := 0
+	for text, media := range response.Content.FromOldest() {
+		if other, wanted, err := mime.ParseMediaType(text); err == nil && other == kind && len(wanted) > most && within(wanted, given) {
+			best, most = media, len(wanted)
+		}
+	}
+	if best == nil {
+		return m.item
+	}
+	narrow := *response
+	narrow.Content = orderedmap.New[string, *v3.MediaType]()
+	narrow.Content.Set(kind, best)
+	operation := *m.operation
+	operation.Responses = &v3.Responses{Codes: orderedmap.New[string, *v3.Response]()}
+	for status, r := range m.operation.Responses.Codes.FromOldest() {
+		if r == response {
+			operation.Responses.Codes.Set(status, &narrow)
+		}
+	}
+	return &v3.PathItem{Get: &operation, Put: &operation, Post: &operation, Patch: &operation, Delete: &operation}
+}
+
+func within(wanted, given map[string]string) bool {
+	for name, value := range wanted {
+		if given[name] != value {
+			return false
+		}
+	}
+	return true
 }
 
 // headers checks the headers of an answer.

@@ -48,7 +48,7 @@ func TestWrongAnswersFail(t *testing.T) {
 	page := map[string]string{"EntityEvent-Log": "l/all", "EntityEvent-Through": "7"}
 	event := map[string]string{"EntityEvent-Log": "l/all"}
 	good := `{` + context + `,"value":[{"EntityEventSequence":7,"ResourceName":"Property","ResourceRecordKey":"a"}]}`
-	one := `{` + context + `,"EntityEventSequence":7,"ResourceName":"Property","ResourceRecordKey":"a"}`
+	one := `{` + context + `,"@odata.id":"https://host/odata/EntityEvent(7)","EntityEventSequence":7,"ResourceName":"Property","ResourceRecordKey":"a"}`
 	for name, c := range map[string]struct {
 		method, path string
 		status       int
@@ -66,6 +66,10 @@ func TestWrongAnswersFail(t *testing.T) {
 		"right options":              {"OPTIONS", "/odata/Property", 204, map[string]string{"Allow": "GET"}, "", ""},
 		"right method refused":       {"POST", "/odata/EntityEvent", 405, map[string]string{"Allow": "GET"}, refusal, ""},
 
+		"right without annotations": {"GET", "/odata/Property('a')", 200, map[string]string{"Content-Type": "application/json;odata.metadata=none;IEEE754Compatible=true"}, `{"ListingKey":"a"}`, ""},
+
+		"annotations all the same":    {"GET", "/odata/Property('a')", 200, map[string]string{"Content-Type": "application/json;odata.metadata=none"}, `{"@odata.context":"http://host/x"}`, "failed to validate"},
+		"no annotations":              {"GET", "/odata/Property", 200, nil, `{"value":[]}`, "@odata.context"},
 		"another status":              {"GET", "/odata/EntityEvent", 201, page, good, "no status 201"},
 		"an undocumented refusal":     {"GET", "/odata/Property('a')", 418, nil, refusal, "no status 418"},
 		"a success nobody described":  {"GET", "/odata/Property('a')/Media/x/y", 200, nil, "{}", "no status 200"},
@@ -77,7 +81,7 @@ func TestWrongAnswersFail(t *testing.T) {
 		"no value":                    {"GET", "/odata/EntityEvent", 200, page, `{` + context + `}`, "value"},
 		"a value that is none":        {"GET", "/odata/Property", 200, nil, `{` + context + `,"value":{}}`, "value"},
 		"a record that is none":       {"GET", "/odata/Property", 200, nil, `{` + context + `,"value":[1]}`, "value"},
-		"a bad event by its number":   {"GET", "/odata/EntityEvent(7)", 200, event, strings.Replace(one, "7", "false", 1), "EntityEventSequence"},
+		"a bad event by its number":   {"GET", "/odata/EntityEvent(7)", 200, event, strings.Replace(one, ":7", ":false", 1), "EntityEventSequence"},
 		"a bad event by its text":     {"GET", "/odata/EntityEvent('7')", 200, event, strings.Replace(one, `"ResourceName"`, `"Resource"`, 1), "Resource"},
 		"a page for an event":         {"GET", "/odata/EntityEvent(7)", 200, event, good, "value"},
 		"a page for a record":         {"GET", "/odata/Property('a')", 200, nil, `{"value":[]}`, "value"},
