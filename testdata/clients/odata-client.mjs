@@ -1,6 +1,6 @@
 // @odata/client: typed sets, its own filters, OAuth2 client credentials.
 import assert from 'node:assert/strict'
-import { OData, ODataDateTimeOffset } from '@odata/client'
+import { OData, EdmV4 } from '@odata/client'
 import { properties, keys } from './data.mjs'
 
 const { URL: root, CLIENT: clientId, SECRET: clientSecret } = process.env
@@ -29,7 +29,7 @@ await same(client.newFilter().property('CloseDate').eq(null), (p) => p.CloseDate
 await same(client.newFilter().property("contains(City,'Spring')").eq(true), (p) => p.City.includes('Spring'))
 const [from, to] = [new Date('2026-01-03T00:00:00Z'), new Date('2026-01-05T00:00:00.250Z')]
 await same(
-  client.newFilter().property('ModificationTimestamp').between(ODataDateTimeOffset.from(from), ODataDateTimeOffset.from(to)),
+  client.newFilter().property('ModificationTimestamp').between(EdmV4.DateTimeOffset.from(from), EdmV4.DateTimeOffset.from(to)),
   (p) => new Date(p.ModificationTimestamp) >= from && new Date(p.ModificationTimestamp) <= to,
 )
 assert.equal((await set.find({ City: 'Springfield', BedroomsTotal: 0 })).length, properties.filter((p) => p.City === 'Springfield' && p.BedroomsTotal === 0).length)
