@@ -7,6 +7,9 @@
 // calls share its transactions. Reads take a connection of a pool for one bounded look each, and block
 // nobody. The store starts no goroutines.
 //
+// Who may see a record stands beside it, and is written with it (entityevent.Profiles). Whatever goes over all
+// records or events does so in steps that are no longer than other commits and reads.
+//
 // When it cannot do its work every call says why, as an UnavailableError, and goes on by itself when the
 // reason is gone. Damage is noticed where it is met, but SQLite keeps no checksums of its pages: one that
 // still looks like a page, with half its rows missing, only Backup notices, which looks at all of them.

@@ -116,7 +116,9 @@ func testWithInOneCommit(b *guarded) {
 	b.set(active("p"))
 	b.apply(put("a", `{"S":1}`), media("1", "a"))
 	b.apply(media("2", "b"), put("b", `{"S":1}`))
-	b.apply(media("3", "c"), put("c", `{"S":1}`), merge("c", `{"S":2}`), media("4", "c"))
+	// What p would have seen between two changes nobody saw.
+	b.news("p", func() { b.apply(media("3", "c"), put("c", `{"S":1}`), merge("c", `{"S":2}`), media("4", "c")) })
+	b.equal("who saw c", b.record("c").Seen, entityevent.Everyone)
 	b.wantSees("p", "Property('a')", "Property('b')", "Media('1')", "Media('2')")
 	b.apply(merge("a", `{"S":2}`), media("5", "a"), media("6", "c"), merge("c", `{"S":1}`))
 	b.wantSees("p", "Property('b')", "Property('c')", "Media('2')", "Media('3')", "Media('4')", "Media('6')")

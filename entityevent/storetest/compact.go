@@ -316,6 +316,47 @@ func testForgetComesBack(b *guarded) {
 	b.reader("p").catchUp(10)
 }
 
+// testForgetWhileWriting: a record that comes back while it is forgotten is there, with its event.
+func testForgetWhileWriting(b *guarded) {
+	const writers, each = 4, 60
+	ctx := b.deadline()
+	done := make(chan struct{})
+	var wg, busy sync.WaitGroup
+	busy.Go(func() {
+		for {
+			if _, err := b.Store.(entityevent.Compactor).Compact(ctx, entityevent.Compaction{Forget: time.Now().Add(time.Hour)}); err != nil {
+				b.Error(err)
+				return
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				key := fmt.Sprint(w, "-", i%3)
+				for _, change := range []entityevent.Change{put(key, fmt.Sprintf(`{"N":%d}`, i)), remove(key), put(key, fmt.Sprintf(`{"M":%d}`, i))} {
+					if _, err := b.Apply(ctx, entityevent.Commit{Feed: feed, Changes: []entityevent.Change{change}}); err != nil {
+						b.Error(err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(done)
+	busy.Wait()
+	b.equal("records", len(b.records(feed, entityevent.Query{})), writers*3)
+	b.reader("").catchUp(5)
+	b.compact(entityevent.Compaction{Forget: time.Now().Add(time.Hour)})
+	b.equal("events", len(b.everyEvent(feed)), writers*3)
+	b.reader("").catchUp(5)
+}
+
 // testForgetNothingElse: what waits, was received or set aside of a forgotten record stays, as do documents.
 func testForgetNothingElse(b *guarded) {
 	b.receive(adopt("theirs", 1))

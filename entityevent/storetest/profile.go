@@ -48,6 +48,7 @@ func RunAccess(t *testing.T, open func(t *testing.T, dir string) entityevent.Sto
 		{"CompactAndWait", testCompactAndWait},
 		{"Forget", testForget},
 		{"ForgetComesBack", testForgetComesBack},
+		{"ForgetWhileWriting", testForgetWhileWriting},
 		{"ForgetNothingElse", testForgetNothingElse},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(newGuarded(newBox(t, open, t.TempDir()))) })
