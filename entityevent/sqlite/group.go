@@ -192,8 +192,7 @@ func (w *writer) transact(t *tx, group []*call) error {
 	if err := t.runAll(group); err != nil {
 		return err
 	}
-	_, err := t.exec("COMMIT")
-	return err
+	return t.commit()
 }
 
 // The file is looked for in its place so often. What is written until it is missed goes the way of all that

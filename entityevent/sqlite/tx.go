@@ -14,6 +14,7 @@ type tx struct {
 	*conn
 	now     int64             // unix microseconds, the same for all events of the transaction
 	counter int64             // the newest sequence given out, as of this point of the transaction
+	began   int64             // the counter that it began with
 	log     entityevent.LogID // drawn in this transaction; empty: the log keeps its name
 	rules   *rules            // that count, as of this point of the transaction
 	events  []event
@@ -43,6 +44,19 @@ func (t *tx) begin() error {
 	if err == nil && !found {
 		err = fmt.Errorf("%w: no meta row", errDamaged)
 	}
+	t.began = t.counter
+	return err
+}
+
+// commit writes the counter, once for all calls: under each one's savepoint it would be a page more to keep for
+// undoing, with which SQLite begins to write such pages to a file.
+func (t *tx) commit() error {
+	if t.counter != t.began {
+		if _, err := t.exec(counterUpdate, t.counter); err != nil {
+			return err
+		}
+	}
+	_, err := t.exec("COMMIT")
 	return err
 }
 
@@ -54,7 +68,7 @@ func (t *tx) next() int64 {
 
 func (t *tx) append(e event) { t.events = append(t.events, e) }
 
-// flush writes the events of one call, and the counter that they raised.
+// flush writes the events of one call.
 func (t *tx) flush() error {
 	if len(t.events) == 0 {
 		return nil
@@ -63,9 +77,6 @@ func (t *tx) flush() error {
 		e := t.events[i]
 		return append(args, e.feed, e.seq, e.ref.Resource, e.ref.Key, int64(e.views), t.now)
 	}); err != nil {
-		return err
-	}
-	if _, err := t.exec(counterUpdate, t.counter); err != nil {
 		return err
 	}
 	for _, e := range t.events {
