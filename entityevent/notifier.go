@@ -192,9 +192,9 @@ func (n *Notifier) audience(feed string) *audience {
 
 func (a *audience) newestFor(m Mask) Sequence {
 	var newest Sequence
-	for bit, s := range a.newest {
-		if s > newest && m&(1<<bit) != 0 {
-			newest = s
+	for bit := range a.newest {
+		if m&(1<<bit) != 0 {
+			newest = max(newest, a.newest[bit])
 		}
 	}
 	return newest

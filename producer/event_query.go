@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
@@ -62,7 +63,10 @@ func (x *exchange) eventQuery() (eventQuery, error) {
 		if fields.url {
 			return q, notOffered("$filter", "Filtering by "+urlField+" is not offered: filter by "+resourceField+" and "+keyField)
 		}
-		if err := q.bind(odata.At(e, time.Now())); err != nil {
+		if strings.Contains(strings.ToLower(*text), "now") {
+			e = odata.At(e, time.Now())
+		}
+		if err := q.bind(e); err != nil {
 			return q, err
 		}
 	}

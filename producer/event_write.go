@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"bytes"
 	"net/http"
 	"slices"
 
@@ -12,22 +13,22 @@ import (
 const eventFlush = 512 << 10
 
 // writeEvents answers with a page.
-func (x *exchange) writeEvents(page entityevent.Page, w window, order entityevent.Order, picked []string, count int64) {
+func (x *exchange) writeEvents(a *eventAsk, page entityevent.Page) {
 	through := page.Through
-	if order == entityevent.NewestFirst {
+	if a.order == entityevent.NewestFirst {
 		through = page.Head // where such a page begins to look
 	}
 	x.logHeaders(page.Log, through)
 	s := x.stream(http.StatusOK)
 	defer s.release()
-	x.context(s, picked, "")
-	if count >= 0 {
+	x.context(s, a.picked, "")
+	if a.count >= 0 {
 		s.member("@odata.count")
-		s.buf = x.appendInt(s.buf, count)
+		s.buf = x.appendInt(s.buf, a.count)
 	}
 	s.member("value")
 	s.text("[")
-	e := x.eventWriter(picked)
+	e := x.eventWriter(a.picked)
 	for i, event := range page.Events {
 		if i > 0 {
 			s.buf = append(s.buf, ',')
@@ -39,7 +40,7 @@ func (x *exchange) writeEvents(page entityevent.Page, w window, order entityeven
 	s.text("]")
 	if page.More {
 		// Through is the last event's, or of a page that is not full where it stopped looking.
-		if next := x.next(w, len(page.Events), page.Through.String()); next != "" {
+		if next := x.next(a.w, len(page.Events), page.Through.String()); next != "" {
 			s.member("@odata.nextLink")
 			s.quoted(next)
 		}
@@ -88,7 +89,8 @@ type eventWriter struct {
 type eventKind struct {
 	resource string
 	name     []byte // the member
-	url      []byte // up to the record's key
+	url      []byte // the member, up to the key
+	end      string // what follows it
 	quoted   bool   // the key in the URL
 }
 
@@ -105,9 +107,13 @@ func (e *eventWriter) of(resource string) *eventKind {
 	k := e.kinds[resource]
 	if k == nil {
 		_, edmType, _ := e.x.Schema.KeyField(resource)
-		k = &eventKind{resource: resource, quoted: quoted(edmType)}
+		k = &eventKind{resource: resource, quoted: quoted(edmType), end: `)",`}
 		k.name = append(appendString([]byte(`"ResourceName":`), resource), ',')
 		k.url = append(append([]byte(`"ResourceRecordUrl":"`), e.x.Root...), '/')
+		k.url = bytes.TrimSuffix(odata.AppendKeySegment(k.url, resource, "", k.quoted), []byte(")"))
+		if k.quoted {
+			k.url, k.end = k.url[:len(k.url)-1], `')",`
+		}
 		e.kinds[resource] = k
 	}
 	e.kind = k
@@ -118,6 +124,7 @@ func (e *eventWriter) of(resource string) *eventKind {
 func (e *eventWriter) members(dst []byte, event entityevent.Event) []byte {
 	start := len(dst)
 	k := e.of(event.Resource)
+	plain := isPlain(event.Key)
 	if e.sequence {
 		dst = append(dst, `"EntityEventSequence":`...)
 		dst = append(e.x.appendInt(dst, int64(event.Sequence)), ',')
@@ -125,11 +132,20 @@ func (e *eventWriter) members(dst []byte, event entityevent.Event) []byte {
 	if e.name {
 		dst = append(dst, k.name...)
 	}
-	if e.key {
+	switch {
+	case !e.key:
+	case plain:
+		dst = append(dst, `"ResourceRecordKey":"`...)
+		dst = append(append(dst, event.Key...), `",`...)
+	default:
 		dst = append(dst, `"ResourceRecordKey":`...)
 		dst = append(appendString(dst, event.Key), ',')
 	}
-	if e.url {
+	switch {
+	case !e.url:
+	case plain:
+		dst = append(append(append(dst, k.url...), event.Key...), k.end...)
+	default:
 		dst = e.address(dst, k, event.Ref)
 	}
 	if len(dst) > start {
@@ -138,10 +154,28 @@ func (e *eventWriter) members(dst []byte, event entityevent.Event) []byte {
 	return dst
 }
 
-// address appends the URL of an event's record, unless it is longer than the standard allows.
+// unreserved are the bytes that stand for themselves in URLs, and in JSON.
+var unreserved = func() (set [256]bool) {
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~") {
+		set[c] = true
+	}
+	return set
+}()
+
+func isPlain(key string) bool {
+	for i := range len(key) {
+		if !unreserved[key[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+// address appends the URL of an event's record, unless it is longer than the standard allows, which that of
+// a plain key never is.
 func (e *eventWriter) address(dst []byte, k *eventKind, ref entityevent.Ref) []byte {
 	before := len(dst)
-	dst = append(dst, k.url...)
+	dst = append(append(append(dst, `"ResourceRecordUrl":"`...), e.x.Root...), '/')
 	start := before + len(`"ResourceRecordUrl":"`)
 	dst = odata.AppendKeySegment(dst, ref.Resource, ref.Key, k.quoted)
 	if len(dst)-start > entityevent.MaxURL {

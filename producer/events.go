@@ -75,58 +75,75 @@ func (x *exchange) eventOrder() (entityevent.Order, error) {
 	return entityevent.OldestFirst, nil
 }
 
+// eventAsk is what a request asks of the collection.
+type eventAsk struct {
+	eventQuery
+	w      window
+	order  entityevent.Order
+	began  int64    // the position that the request names, before a $skiptoken; 0: the beginning
+	picked []string // nil: all fields
+	count  int64    // -1: not asked for
+}
+
 // eventPage answers with a page.
-func (x *exchange) eventPage(q eventQuery, picked []string) error {
-	w, err := x.window()
-	if err != nil {
+func (x *exchange) eventPage(q eventQuery, picked []string) (err error) {
+	a := &eventAsk{eventQuery: q, picked: picked, count: -1, began: q.after}
+	if a.w, err = x.window(); err != nil {
 		return err
 	}
-	order, err := x.eventOrder()
-	if err != nil {
+	if a.order, err = x.eventOrder(); err != nil {
 		return err
 	}
-	count := int64(-1)
 	if x.options.Count {
-		if count, err = x.countOfEvents(q); err != nil {
+		if a.count, err = x.countOfEvents(q); err != nil {
 			return err
 		}
 	}
-	began := q.after
-	if err := q.resume(w.from, order); err != nil {
+	if err := a.resume(a.w.from, a.order); err != nil {
 		return err
 	}
-	page, err := x.page(q, w, order)
+	page, err := x.page(a)
 	if err != nil {
 		return err
 	}
-	// Who began at 0 reads on: what was forgotten behind a nextLink was gone before.
-	if began > 0 && q.follows && entityevent.Sequence(max(began, q.after)) < page.Floor {
-		return &odata.Error{Status: http.StatusGone, Code: "Forgotten", Target: sequenceField, Message: fmt.Sprintf(
-			"Events up to %d were forgotten for good, so what follows %d is not all that happened: read from 0", page.Floor, max(began, q.after))}
+	if x.waits(a, page) {
+		x.pause(a, page)
+		return nil
 	}
-	x.writeEvents(page, w, order, picked, count)
+	return x.answerEvents(a, page)
+}
+
+// answerEvents answers with a page that was read.
+func (x *exchange) answerEvents(a *eventAsk, page entityevent.Page) error {
+	// Who began at 0 reads on: what was forgotten behind a nextLink was gone before.
+	if at := entityevent.Sequence(a.after); a.began > 0 && a.follows && at < page.Floor {
+		return &odata.Error{Status: http.StatusGone, Code: "Forgotten", Target: sequenceField, Message: fmt.Sprintf(
+			"Events up to %d were forgotten for good, so what follows %d is not all that happened: read from 0", page.Floor, at)}
+	}
+	x.writeEvents(a, page)
 	return nil
 }
 
-// page reads the page that is asked for, and waits for it if it is preferred to.
-func (x *exchange) page(q eventQuery, w window, order entityevent.Order) (entityevent.Page, error) {
-	if q.empties() || w.limit == 0 {
-		page, err := x.head(x.r.Context())
-		if w.limit == 0 {
-			page.Through = min(entityevent.Sequence(q.after), page.Head)
-		}
-		return page, err
+// page reads the page that is asked for.
+func (x *exchange) page(a *eventAsk) (entityevent.Page, error) {
+	if !a.empties() && a.w.limit > 0 {
+		return x.gather(x.r.Context(), a.eventQuery, a.w, a.order)
 	}
-	page, err := x.gather(x.r.Context(), q, w, order)
-	if err != nil || x.prefer.wait == 0 {
-		return page, err
+	page, err := x.head(x.r.Context())
+	if a.w.limit == 0 {
+		page.Through = min(entityevent.Sequence(a.after), page.Head)
+	}
+	return page, err
+}
+
+// waits says whether a page is empty that its reader prefers to wait for.
+func (x *exchange) waits(a *eventAsk, page entityevent.Page) bool {
+	if x.prefer.wait == 0 || a.empties() || a.w.limit == 0 {
+		return false
 	}
 	applied(x.w.Header(), "wait", strconv.Itoa(x.prefer.wait))
-	holds := q.follows && order == entityevent.OldestFirst && w.skip == 0 && x.r.Method != http.MethodHead
-	if !holds || len(page.Events) > 0 || page.More || !q.open(page.Head) {
-		return page, nil
-	}
-	return x.hold(q, w, page)
+	return len(page.Events) == 0 && !page.More && a.follows && a.open(page.Head) &&
+		a.order == entityevent.OldestFirst && a.w.skip == 0 && x.r.Method != http.MethodHead
 }
 
 // head reads which log this is and how far it goes, in an empty page.

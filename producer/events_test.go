@@ -16,8 +16,8 @@ import (
 
 func TestEventFilters(t *testing.T) {
 	s := inferred(t)
-	for _, resource := range []string{"Property", "Member", "Property", "Office", "Media"} { // events 1 to 5
-		s.put(resource, strconv.Itoa(int(keys.next())), `{"X":1}`)
+	for i, resource := range []string{"Property", "Member", "Property", "Office", "Media"} { // events 1 to 5
+		s.put(resource, strconv.Itoa(i+1), `{"X":1}`)
 	}
 	for filter, want := range map[string]string{
 		"":                          "1 2 3 4 5",

@@ -3,6 +3,7 @@ package producer
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"time"
 
@@ -90,14 +91,14 @@ type wish struct {
 // sharedPage is read once for all who are woken by the same event, and what they ask for is the same.
 type sharedPage struct {
 	members int
-	after   int64         // the lowest position of a member: nobody waits for what is between it and another's
-	ready   chan struct{} // nil: nobody reads it yet; closed when it was read
+	after   entityevent.Sequence // the lowest position of a member: nobody waits for what is between it and another's
+	ready   chan struct{}        // nil: nobody reads it yet; closed when it was read
 	page    entityevent.Page
 	err     error
 }
 
 // join makes a request share what is read for a wish.
-func (h *holds) join(w wish, after int64) *sharedPage {
+func (h *holds) join(w wish, after entityevent.Sequence) *sharedPage {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.shared[w]
@@ -123,7 +124,7 @@ func (h *holds) leave(w wish, s *sharedPage) {
 }
 
 // read returns what follows a position, in the page that all who share it have: the first one reads it.
-func (h *holds) read(w wish, s *sharedPage, after int64, gather func(after int64) (entityevent.Page, error)) (entityevent.Page, error) {
+func (h *holds) read(w wish, s *sharedPage, after entityevent.Sequence, gather func(after entityevent.Sequence) (entityevent.Page, error)) (entityevent.Page, error) {
 	h.mu.Lock()
 	first := s.ready == nil
 	if first {
@@ -139,51 +140,91 @@ func (h *holds) read(w wish, s *sharedPage, after int64, gather func(after int64
 	}
 	<-s.ready
 	page := s.page
-	if s.err != nil || int64(page.Through) <= after { // it came too late for that page
+	if s.err != nil || page.Through <= after { // it came too late for that page
 		return gather(after)
 	}
-	for len(page.Events) > 0 && int64(page.Events[0].Sequence) <= after {
+	for len(page.Events) > 0 && page.Events[0].Sequence <= after {
 		page.Events = page.Events[1:]
 	}
 	return page, nil
 }
 
-// hold waits until an event matches, the preferred time is over, or the server drains. Its page is empty.
-func (x *exchange) hold(q eventQuery, w window, page entityevent.Page) (entityevent.Page, error) {
-	ctx, end := x.holds.begin(x.r.Context(), time.Duration(x.prefer.wait)*time.Second)
-	defer end()
-	same := wish{mask: x.view.Mask, before: q.before, limit: w.limit}
-	if q.filter != nil {
-		same.filter = q.filter.String()
+// pause is a request that is held.
+type pause struct {
+	ask    *eventAsk
+	ctx    context.Context
+	end    func()
+	query  entityevent.EventQuery // what it waits for
+	wish   wish
+	shared *sharedPage
+	page   entityevent.Page // empty
+}
+
+// pause begins to hold a request whose page is empty.
+func (x *exchange) pause(a *eventAsk, page entityevent.Page) {
+	p := &pause{ask: a, query: a.query(entityevent.OldestFirst, 1), wish: wish{mask: x.view.Mask, before: a.before, limit: a.w.limit}}
+	if a.filter != nil {
+		p.wish.filter = a.filter.String()
 	}
-	gather := func(after int64) (entityevent.Page, error) {
-		q := q
-		q.after = after
+	p.ctx, p.end = x.holds.begin(x.r.Context(), time.Duration(x.prefer.wait)*time.Second)
+	x.wait(p, page)
+}
+
+// wait waits for what follows an empty page.
+func (x *exchange) wait(p *pause, page entityevent.Page) {
+	p.page = page
+	p.query.After = max(p.query.After, page.Through)
+	p.shared = x.holds.join(p.wish, p.query.After)
+	x.paused = p
+}
+
+// goOn goes on when the wait has ended: it answers, or waits again.
+func (x *exchange) goOn(p *pause, waited error) error {
+	x.paused = nil
+	defer func() {
+		if x.paused == nil {
+			p.end()
+		}
+	}()
+	gather := func(after entityevent.Sequence) (entityevent.Page, error) {
+		q := p.ask.eventQuery
+		q.after = int64(after)
 		// One reads for many, so not only as long as its own client is there.
-		return x.gather(context.WithoutCancel(ctx), q, w, entityevent.OldestFirst)
+		return x.gather(context.WithoutCancel(p.ctx), q, p.ask.w, entityevent.OldestFirst)
 	}
-	for len(page.Events) == 0 {
-		page.Events = nil // a parked request holds no memory that it does not need
-		q.after = max(q.after, int64(page.Through))
-		shared := x.holds.join(same, q.after)
-		err := x.Store.Wait(ctx, x.view, q.query(entityevent.OldestFirst, 1))
-		if err == nil {
-			page, err = x.holds.read(same, shared, q.after, gather)
-			if err != nil {
-				return page, err
-			}
-			continue
-		}
-		x.holds.leave(same, shared)
+	if waited == nil {
+		page, err := x.holds.read(p.wish, p.shared, p.query.After, gather)
 		switch {
-		case x.r.Context().Err() != nil:
-			return page, x.r.Context().Err()
-		case ctx.Err() != nil && page.Log != x.Store.LogID():
-			return gather(q.after) // the log was named anew meanwhile
-		case ctx.Err() != nil, errors.Is(err, entityevent.ErrClosed):
-			return page, nil
+		case err != nil:
+			return err
+		case len(page.Events) == 0:
+			x.wait(p, page)
+			return nil
 		}
-		return page, err
+		return x.answerEvents(p.ask, page)
 	}
-	return page, nil
+	x.holds.leave(p.wish, p.shared)
+	switch {
+	case x.r.Context().Err() != nil:
+		return x.r.Context().Err()
+	case p.ctx.Err() != nil && p.page.Log != x.Store.LogID(): // it was named anew meanwhile
+		page, err := gather(p.query.After)
+		if err != nil {
+			return err
+		}
+		return x.answerEvents(p.ask, page)
+	case p.ctx.Err() == nil && !errors.Is(waited, entityevent.ErrClosed):
+		return waited
+	}
+	return x.answerEvents(p.ask, p.page)
+}
+
+// answer answers a request, which may be held for news meanwhile.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, version string) error {
+	x := &exchange{}
+	err := s.serve(w, r, version, x)
+	for err == nil && x.paused != nil {
+		err = x.goOn(x.paused, s.Store.Wait(x.paused.ctx, x.view, x.paused.query))
+	}
+	return err
 }

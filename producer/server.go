@@ -79,7 +79,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	version, err := negotiate(r.Header)
 	w.Header().Set("OData-Version", version)
 	if err == nil {
-		if err = s.serve(w, r, version); err == nil {
+		if err = s.answer(w, r, version); err == nil {
 			s.recovered(r)
 		}
 	}
@@ -117,11 +117,12 @@ type exchange struct {
 	prefer  preferences
 	version string // of OData
 	format  format
-	gzip    bool // the answer may be compressed
+	gzip    bool   // the answer may be compressed
+	paused  *pause // the request is held; nil: it is not
 }
 
-// serve answers a request. It returns an error only if nothing was written yet.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, version string) error {
+// serve answers a request, in x. It returns an error only if nothing was written yet.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, version string, x *exchange) error {
 	if len(r.URL.RawQuery)+len(r.URL.Path) > maxURL {
 		return &odata.Error{Status: http.StatusRequestURITooLong, Message: "The URL is too long: ask for fewer keys at a time"}
 	}
@@ -133,7 +134,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, version string) e
 	if err != nil {
 		return err
 	}
-	x := &exchange{Server: s, w: w, r: r, path: path, prefer: parsePrefer(r.Header), version: version}
+	x.Server, x.w, x.r, x.path, x.prefer, x.version = s, w, r, path, parsePrefer(r.Header), version
 	allow := x.allowed()
 	allows := slices.Contains(allow, r.Method)
 	scope := bearer.ScopeRead

@@ -19,15 +19,23 @@ type statement struct {
 	args []any
 }
 
-// compiler turns a filter into SQL by the semantics of odata.Holds. The records are the table r.
+// compiler turns a filter into SQL by the semantics of odata.Holds. The records are the table r, unless the
+// fields have columns.
 type compiler struct {
-	key     string // Query.KeyField
+	key     string            // Query.KeyField
+	columns map[string]column // the only fields that there are; nil: those of records
 	args    []any
 	numbers map[any]string // of the parameters, by argument
 	over    string         // the JSON text of what a lambda goes through
 	depth   int
 	body    bool // the SQL reads bodies
 	err     error
+}
+
+// column is a field that is a column.
+type column struct {
+	name string
+	kind odata.Kind // Int or String
 }
 
 // Within these SQLite reads every statement: it takes 32,766 parameters and expressions of a depth of 1000.

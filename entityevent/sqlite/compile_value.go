@@ -31,6 +31,9 @@ func (c *compiler) value(e odata.Expr) (sql string, kind odata.Kind) {
 // by it: what the indexes serve is decided in bounds.
 func (c *compiler) field(f odata.Field) string {
 	kind := f.Of.Kind
+	if c.columns != nil {
+		return c.columns[f.Path].value(kind)
+	}
 	switch {
 	case f.Path == c.key && c.key != "":
 		if number(kind) {
@@ -54,6 +57,17 @@ func (c *compiler) field(f odata.Field) string {
 			") ELSE odata_number(" + raw + ") END END"
 	}
 	return fitted("CASE "+is+" WHEN 'text' THEN json_extract(r.body, "+path+") END", kind)
+}
+
+// value returns the value of the column, NULL unless it fits the kind.
+func (col column) value(kind odata.Kind) string {
+	switch {
+	case col.name == "", number(kind) != number(col.kind) && kind != odata.Untyped, kind == odata.Bool:
+		return "NULL"
+	case number(kind):
+		return "+" + col.name
+	}
+	return fitted("+"+col.name, kind)
 }
 
 const modificationTimestamp = "ModificationTimestamp"
@@ -123,6 +137,9 @@ func within(a, b, from string) string {
 func (c *compiler) raw(e odata.Expr) string {
 	switch e := e.(type) {
 	case odata.Field:
+		if c.columns != nil {
+			return "json_quote(" + c.columns[e.Path].value(odata.String) + ")"
+		}
 		if e.Path == c.key && c.key != "" {
 			return "json_quote(r.key)"
 		}
@@ -137,7 +154,7 @@ func (c *compiler) raw(e odata.Expr) string {
 
 // path returns a parameter for where SQLite finds a field in the body.
 func (c *compiler) path(path string) string {
-	if strings.ContainsAny(path, "\"\\\x00") {
+	if c.columns != nil || strings.ContainsAny(path, "\"\\\x00") {
 		return c.fail("no field is called %q", path)
 	}
 	c.body = true

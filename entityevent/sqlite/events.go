@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,6 +88,26 @@ func newEventReader(v entityevent.View, q entityevent.EventQuery) *eventReader {
 	return r
 }
 
+var eventColumns = map[string]column{
+	"EntityEventSequence": {"seq", odata.Int}, "ResourceName": {"resource", odata.String}, "ResourceRecordKey": {"key", odata.String},
+}
+
+// ask runs a query for one row about a stretch.
+func (r *eventReader) ask(c *conn, head, order string, part stretch, limit int, scan func(row []driver.Value)) error {
+	args := []any{r.view.Feed, part.low, part.high, int64(r.view.Mask), int64(limit)}
+	if r.filter == nil {
+		_, err := c.one(head+eventRange+order, scan, args...)
+		return err
+	}
+	filter := compiler{columns: eventColumns, args: args}
+	query := head + eventRange + " AND " + filter.condition(r.filter) + order
+	if filter.err != nil {
+		return filter.err
+	}
+	_, err := c.one(query, scan, filter.args...)
+	return err
+}
+
 // begin reads what is the log's own.
 func (r *eventReader) begin(c *conn) error {
 	_, err := c.one(placeQuery, func(row []driver.Value) {
@@ -159,23 +178,15 @@ func (r *eventReader) look(c *conn) error {
 	if r.backwards {
 		order = descending
 	}
-	part := r.take()
 	var text, times string
-	limit := r.limit
-	if r.filter != nil {
-		limit = pageWork
-	}
-	_, err := c.one(query+eventRange+order, func(row []driver.Value) { text, times = str(row[0]), str(row[1]) },
-		r.view.Feed, part.low, part.high, int64(r.view.Mask), int64(limit)+1) // one more tells that more follow
+	// One more tells that more follow.
+	err := r.ask(c, query, order, r.take(), r.limit+1, func(row []driver.Value) { text, times = str(row[0]), str(row[1]) })
 	if err != nil || text == "" {
 		return err
 	}
 	p := &r.page
 	if p.Events, err = parseEvents(text, times); err != nil {
 		return err
-	}
-	if r.filter != nil {
-		p.Events = slices.DeleteFunc(p.Events, func(e entityevent.Event) bool { return !odata.Holds(r.filter, e.Member) })
 	}
 	if p.More = len(p.Events) > r.limit; p.More {
 		p.Events = p.Events[:r.limit]
@@ -219,17 +230,7 @@ func (r *eventReader) count(c *conn, n *int64) (more bool, err error) {
 	if more, err := r.seek(c); err != nil || !more {
 		return false, err
 	}
-	if r.filter != nil {
-		limit := r.limit
-		r.limit = pageWork
-		err := r.look(c)
-		*n += int64(len(r.page.Events))
-		r.limit = limit
-		return !r.rest.empty(), err
-	}
-	part := r.take()
-	_, err = c.one(eventCount+eventRange+ascending, func(row []driver.Value) { *n += integer(row[0]) },
-		r.view.Feed, part.low, part.high, int64(r.view.Mask), int64(pageWork))
+	err = r.ask(c, eventCount, ascending, r.take(), pageWork, func(row []driver.Value) { *n += integer(row[0]) })
 	return !r.rest.empty(), err
 }
 
