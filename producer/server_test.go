@@ -293,6 +293,12 @@ func TestVersion(t *testing.T) {
 			}
 		}
 	}
+	for version, want := range map[string]string{"4.01": "200 4.0", "4.0": "200 4.0", "3.0": "400 4.01"} {
+		a := s.get("/", "OData-Version: "+version, "OData-MaxVersion: 4.0")
+		if got := fmt.Sprint(a.status, " ", a.header.Get("OData-Version")); got != want {
+			t.Errorf("%s with at most 4.0: %s, want %s", version, got, want)
+		}
+	}
 	a := s.get("/", "OData-Version: 4.0", "Authorization: none")
 	if a.status != 401 || a.header.Get("OData-Version") != "4.0" {
 		t.Errorf("%d, OData-Version %q", a.status, a.header.Get("OData-Version"))
