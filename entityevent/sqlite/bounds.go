@@ -123,6 +123,7 @@ func (b *bounds) span(op odata.Op, key string) {
 		b.below(end{key, true})
 	case odata.Le:
 		b.below(end{key, false})
+	default:
 	}
 }
 

@@ -12,15 +12,9 @@ import (
 	"github.com/resosync/resosync/entityevent/odata"
 )
 
-// statement is a text of SQL and what its parameters stand for. Nothing that a caller said is part of the text,
-// so that those who ask alike share a prepared statement.
-type statement struct {
-	text string
-	args []any
-}
-
 // compiler turns a filter into SQL by the semantics of odata.Holds. The records are the table r, unless the
-// fields have columns.
+// fields have columns. Nothing that a caller said becomes part of the text, so those who ask alike share a
+// prepared statement.
 type compiler struct {
 	key     string            // Query.KeyField
 	columns map[string]column // the only fields that there are; nil: those of records

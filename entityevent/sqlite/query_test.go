@@ -126,9 +126,10 @@ func indexed(t *testing.T) map[string]struct {
 // TestQueryPlans: what people replicate by is found by an index, and in its order.
 func TestQueryPlans(t *testing.T) {
 	t.Parallel()
+	s := opened(t)
+	populate(t, s, 400)
+	seen := map[string]bool{}
 	for name, c := range indexed(t) {
-		s := opened(t)
-		populate(t, s, 500)
 		if len(collect(t, s, c.Query)) == 0 {
 			t.Errorf("%s: nothing found", name)
 		}
@@ -136,9 +137,10 @@ func TestQueryPlans(t *testing.T) {
 			t.Error(err)
 		}
 		for _, text := range s.Statements() {
-			if !strings.Contains(text, "FROM records r") && !strings.Contains(text, "JOIN records r") {
+			if seen[text] || !strings.Contains(text, " records r ") || strings.HasPrefix(text, "EXPLAIN") {
 				continue
 			}
+			seen[text] = true
 			steps, err := s.Plan(text)
 			if err != nil {
 				t.Fatalf("%s: %v", text, err)
@@ -220,7 +222,7 @@ func TestStatementsAreBounded(t *testing.T) {
 	s := opened(t)
 	populate(t, s, 10)
 	long := strings.Repeat(" and City ne ListingKey", 300)
-	for i := range 400 {
+	for i := range 120 {
 		filter := "City ne 'a'" + strings.Repeat(" and City ne ListingKey", i)
 		if i%20 == 0 {
 			filter += long
@@ -249,8 +251,8 @@ func TestLargeFilters(t *testing.T) {
 		values[i] = fmt.Sprint(i * 2)
 	}
 	for name, filter := range map[string]string{
-		"or":          strings.Repeat("City eq 'x' or ListPrice gt 1000 or ", 1500) + "ListPrice lt 10",
-		"and":         strings.Repeat("City ne 'x' and ListPrice lt 1000 and ", 1500) + "ListPrice lt 10",
+		"or":          strings.Repeat("City eq 'x' or ListPrice gt 1000 or ", 800) + "ListPrice lt 10",
+		"and":         strings.Repeat("City ne 'x' and ListPrice lt 1000 and ", 800) + "ListPrice lt 10",
 		"in":          "ListPrice in (" + strings.Join(values, ",") + ")",
 		"parentheses": strings.Repeat("(City ne 'x' and (ListPrice lt 0 or ", 45) + "ListPrice lt 10" + strings.Repeat("))", 45),
 		"not":         strings.Repeat("not (City eq 'x' or ", 48) + "ListPrice lt 10" + strings.Repeat(")", 48),
