@@ -11,7 +11,7 @@ import (
 
 // steps are how much the passes over all records do at once.
 type steps struct {
-	reviewed  int // records that a step of a review looks at, in the writer's transaction
+	reviewed  int // records that a step of a review looks at, in the writer's transaction, and after how many events it ends
 	compacted int // events that a step of a compaction looks at, and then drops
 }
 
@@ -116,6 +116,10 @@ func (t *tx) reviewSome(r *review, limit int) (last bool, err error) {
 	}
 	for i := 0; err == nil && i < len(records); i++ {
 		err = t.reviewOne(r, &records[i])
+		if len(t.events) >= limit && i+1 < len(records) { // for their children
+			r.Key = records[i].ref.Key
+			return false, err
+		}
 	}
 	return rows < limit && bytes < reviewBytes, err
 }

@@ -35,6 +35,7 @@ func RunAccess(t *testing.T, open func(t *testing.T, dir string) entityevent.Sto
 		{"Review", testReview},
 		{"ReviewLeavesVersions", testReviewLeavesVersions},
 		{"ReviewWith", testReviewWith},
+		{"ReviewManyChildren", testReviewManyChildren},
 		{"ReviewFeeds", testReviewFeeds},
 		{"ReviewHide", testReviewHide},
 		{"ReviewInterrupted", testReviewInterrupted},

@@ -69,6 +69,29 @@ func testReviewWith(b *guarded) {
 	b.reader("p").catchUp(1)
 }
 
+// testReviewManyChildren: children count when a step is bounded.
+func testReviewManyChildren(b *guarded) {
+	const parents, children = 20, 60
+	for i := range parents {
+		key := fmt.Sprintf("%02d", i)
+		changes := []entityevent.Change{put(key, `{"S":1}`)}
+		for n := range children {
+			changes = append(changes, media(fmt.Sprint(key, "-", n), key))
+		}
+		b.apply(changes...)
+	}
+	b.set(active("p"))
+	for more := true; more; {
+		before := b.head()
+		more = b.step()
+		if n := len(b.told("p", before)); n > 1000 {
+			b.Fatalf("one step told of %d records", n)
+		}
+	}
+	b.equal("told", len(b.told("p", 0)), parents*(1+children))
+	b.reader("p").catchUp(1000)
+}
+
 // testReviewFeeds: profiles are for all feeds.
 func testReviewFeeds(b *guarded) {
 	for _, name := range []string{"acme", "zebra", feed} {
