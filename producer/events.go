@@ -117,6 +117,7 @@ func (x *exchange) eventPage(q eventQuery, picked []string) (err error) {
 func (x *exchange) answerEvents(a *eventAsk, page entityevent.Page) error {
 	// Who began at 0 reads on: what was forgotten behind a nextLink was gone before.
 	if at := entityevent.Sequence(a.after); a.began > 0 && a.follows && at < page.Floor {
+		x.w.Header().Del("Preference-Applied")
 		return &odata.Error{Status: http.StatusGone, Code: "Forgotten", Target: sequenceField, Message: fmt.Sprintf(
 			"Events up to %d were forgotten for good, so what follows %d is not all that happened: read from 0", page.Floor, at)}
 	}
