@@ -75,6 +75,48 @@ func testPagesOfQueries(b *box) {
 	})
 }
 
+// testTimesOfQueries asks at the very microsecond, and for times that are hardly any.
+func testTimesOfQueries(b *box) {
+	for key, at := range map[string]string{
+		"a": `"2024-05-06T10:00:00Z"`, "b": `"2024-05-06T10:00:00.000001Z"`, "c": `"2024-05-06T12:00:00.0000019+02:00"`, "d": `"2024-05-06T10:00:00.000002Z"`,
+		"e": `"2024-05-06T09:59:59.999999Z"`, "f": `"0001-01-01T00:00:00Z"`, "g": "null", "h": `"tomorrow"`,
+	} {
+		b.must(put(key, `{"ModificationTimestamp":`+at+`}`))
+	}
+	for _, c := range []struct {
+		filter string
+		want   []string // by time
+	}{
+		{"ModificationTimestamp gt 2024-05-06T10:00:00Z", []string{"b", "c", "d"}},
+		{"ModificationTimestamp ge 2024-05-06T10:00:00Z", []string{"a", "b", "c", "d"}},
+		{"ModificationTimestamp lt 2024-05-06T10:00:00Z", []string{"f", "e"}},
+		{"ModificationTimestamp le 2024-05-06T10:00:00Z", []string{"f", "e", "a"}},
+		{"ModificationTimestamp eq 2024-05-06T10:00:00.000001Z", []string{"b", "c"}},
+		{"ModificationTimestamp gt 2024-05-06T10:00:00.0000019Z", []string{"d"}},
+		{"ModificationTimestamp ne null", []string{"f", "e", "a", "b", "c", "d"}},
+		{"ModificationTimestamp eq null", []string{"g", "h"}},
+		{"ModificationTimestamp gt 0001-01-01T00:00:00Z", []string{"e", "a", "b", "c", "d"}},
+		{"ModificationTimestamp ne 0001-01-01T00:00:00Z", []string{"g", "h", "e", "a", "b", "c", "d"}},
+	} {
+		filter, err := odata.ParseFilter(c.filter, scopeOfWorlds)
+		if err != nil {
+			b.Fatal(err)
+		}
+		orders, err := odata.ParseOrderBy("ModificationTimestamp", scopeOfWorlds)
+		if err != nil {
+			b.Fatal(err)
+		}
+		q := entityevent.Query{Filter: filter, OrderBy: orders}
+		b.equal(c.filter, names(b.records(feed, q)), c.want)
+		orders[0].Desc = true
+		backwards := slices.Clone(c.want)
+		slices.Reverse(backwards)
+		b.equal(c.filter+", descending", names(b.records(feed, q)), backwards)
+		q.OrderBy = nil
+		b.equal(c.filter+", by key", names(b.records(feed, q)), slices.Sorted(slices.Values(c.want)))
+	}
+}
+
 // world is a feed of random records and the queries that ask for them.
 type world struct {
 	*box

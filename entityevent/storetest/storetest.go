@@ -85,6 +85,7 @@ func RunReads(t *testing.T, open func(t *testing.T, dir string) entityevent.Stor
 		{"Read", testRead},
 		{"ReadWhileWriting", testReadWhileWriting},
 		{"Queries", testQueries},
+		{"TimesOfQueries", testTimesOfQueries},
 		{"PagesOfQueries", testPagesOfQueries},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(newBox(t, open, t.TempDir())) })
