@@ -109,6 +109,8 @@ func TestReplaceKeeps(t *testing.T) {
 			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
 		"one that is too large": {resource: "Property", inputs: []string{`[{"ListingKey":"a"},{"ListingKey":"b","X":"` + strings.Repeat("x", 8<<20) + `"}]`}, left: "a b c d",
 			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
+		"a line that is too large": {resource: "Property", inputs: []string{`{"ListingKey":"a"}` + "\n" + `{"ListingKey":"b","X":"` + strings.Repeat("x", 8<<20) + `"}`}, left: "a b c d",
+			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
 		"of another resource": {resource: "Property", inputs: []string{`{"ListingKey":"a"}` + "\n" + `{"@reso.context":"urn:reso:metadata:2.0:resource:member","MemberKey":"b"}`}, left: "a b c d",
 			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
 		"input that is cut off":         {resource: "Property", inputs: []string{`[{"ListingKey":"a"}`}, options: producer.ReplaceOptions{AllowDeletes: true}, left: "a b c d", err: "nothing was removed: import: invalid JSON in line 1: the input ends in the middle"},

@@ -244,6 +244,9 @@ func TestWriteWithConfiguredMetadata(t *testing.T) {
 	if a.want(t, 400); strings.TrimSpace(a.body) != want {
 		t.Errorf("%s", a.body)
 	}
+	s.do("POST", "/Lookup", `{"LookupKey":"1","LookupName":"City","LookupValue":"Springfield"}`).want(t, 201)
+	s.do("PATCH", "/Lookup('1')", `{"LookupValue":"Shelbyville"}`).want(t, 204) // the others are there
+	s.do("PUT", "/Lookup('1')", `{"LookupValue":"Shelbyville"}`).want(t, 400)
 	var many strings.Builder
 	for i := range 150 {
 		fmt.Fprintf(&many, `,"W%d":1`, i)
