@@ -25,6 +25,7 @@ type pushed struct {
 	body           string
 	events         []entityevent.Event
 	after, through entityevent.Sequence
+	undocumented   []string // what the OpenAPI document does not say so
 }
 
 // reply answers one push.
@@ -63,7 +64,7 @@ func (s *subscriber) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	p := pushed{at: time.Now(), header: r.Header.Clone(), body: string(body)}
+	p := pushed{at: time.Now(), header: r.Header.Clone(), body: string(body), undocumented: document().Webhook("events", r, body)}
 	if p.events, err = entityevent.ParseEvents(body); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -113,6 +114,9 @@ func (s *subscriber) next(t *testing.T) pushed {
 	t.Helper()
 	select {
 	case p := <-s.got:
+		for _, problem := range p.undocumented {
+			t.Errorf("a push is not as the OpenAPI document says: %s", problem)
+		}
 		return p
 	case <-time.After(100 * time.Hour): // of a bubble; in real time the test's limit comes first
 		t.Fatal("no push came")
