@@ -35,9 +35,7 @@ type response struct {
 }
 
 func newResponse(w http.ResponseWriter, r *http.Request, patience time.Duration) *response {
-	c := http.NewResponseController(w)
-	_ = c.SetWriteDeadline(time.Time{}) // the one of the request before, on the same connection
-	return &response{ResponseWriter: w, control: c, request: r, patience: patience}
+	return &response{ResponseWriter: w, control: http.NewResponseController(w), request: r, patience: patience}
 }
 
 // Unwrap suits http.ResponseController.
@@ -121,7 +119,7 @@ func (w *response) done() {
 }
 
 // end bounds what the server does after the handler: it sends what is buffered, and drops what is left of the
-// body.
+// body. Before the next request it lifts both deadlines.
 func (w *response) end() {
 	now := time.Now()
 	_ = w.control.SetWriteDeadline(now.Add(w.patience))
