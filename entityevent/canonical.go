@@ -25,9 +25,11 @@ func (h Hash) IsZero() bool { return h == Hash{} }
 
 // Content is a record's content, ready to store.
 type Content struct {
-	Body     json.RawMessage // the object in its own order, without white space and annotations; numbers keep their text
-	Hash     Hash            // equal for equal content
-	Modified time.Time       // its ModificationTimestamp, to the microsecond; zero without one
+	// Body is the object in its own order, without white space and annotations; numbers keep their text, and half
+	// a surrogate pair becomes U+FFFD.
+	Body     json.RawMessage
+	Hash     Hash      // equal for equal content
+	Modified time.Time // its ModificationTimestamp, to the microsecond; zero without one
 }
 
 // Canonicalize reads one record: a JSON object. Two records are equal, here and wherever this project
@@ -100,7 +102,11 @@ func (c *canonical) value(depth int) error {
 		return c.arrayValue(depth)
 	case '"':
 		text, err := c.text()
-		c.body = append(c.body, text...)
+		if err == nil && loneSurrogate(text) { // no Unicode text; programs differ in what they make of it
+			c.body = appendQuoted(c.body, unquote(text))
+		} else {
+			c.body = append(c.body, text...)
+		}
 		c.hashText(text)
 		return err
 	default:

@@ -31,6 +31,7 @@ func TestCanonicalizeBody(t *testing.T) {
 		`{"@odata.id":"x","A":1,"B@odata.type":"#Int64","B":[{"@odata.etag":1}]}`: `{"A":1,"B":[{}]}`,
 		`{"A":1,"@odata.id":{"deep":[1]}}`:                                        `{"A":1}`,
 		`{"A":"\u00e9\/"}`:                                                        `{"A":"\u00e9\/"}`,
+		`{"A":"\ud83c\udfe0","B":"\ud800x","C":["\udfe0\n"]}`:                     `{"A":"\ud83c\udfe0","B":"�x","C":["�\u000a"]}`,
 	} {
 		if got := string(canonical(t, raw).Body); got != want {
 			t.Errorf("%s became %s, want %s", raw, got, want)
