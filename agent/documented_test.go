@@ -32,7 +32,6 @@ consumer:
 	}
 	client := &http.Client{Transport: document.Transport(t, http.DefaultTransport)}
 	const form = "application/x-www-form-urlencoded"
-	slow := "" // the token that the client gets
 	send := func(method, path, contentType, body, authorization string, status int, headers ...string) []byte {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+address+path, strings.NewReader(body))
@@ -79,7 +78,7 @@ consumer:
 	if err := json.Unmarshal(send("POST", "/oauth/token", form, grant, "slow/"+secret, 200), &granted); err != nil {
 		t.Fatal(err)
 	}
-	slow = "Bearer " + granted.Token
+	slow := "Bearer " + granted.Token
 	send("POST", "/oauth/token", form, grant+"&client_id=slow&client_secret="+secret+"&scope=read", "", 200)
 	send("POST", "/oauth/token", form, grant, "slow/wrong", 401)
 	send("POST", "/oauth/token", form, "grant_type=password", "slow/"+secret, 400)
