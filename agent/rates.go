@@ -20,8 +20,8 @@ import (
 // What an address may try without a token that is accepted, and how many addresses are remembered: the one
 // that tried least lately is forgotten first, and is then as good as one that never did.
 const (
-	strangerRate  = 1 // a second
-	strangerBurst = 60
+	strangerRate  = 10 // a second: a secret of 256 bits is not guessed, but each try costs time
+	strangerBurst = 600
 	strangers     = 10_000
 )
 

@@ -266,7 +266,7 @@ func TestRateOfStrangers(t *testing.T) {
 				t.Errorf("%s: %d, want %d", ask, w.Code, want)
 			}
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second / strangerRate)
 		if a, b := f.ask(t, "GET /odata"), f.ask(t, "GET /odata"); a.Code != 401 || b.Code != 429 {
 			t.Errorf("after the wait: %d, %d", a.Code, b.Code)
 		}
