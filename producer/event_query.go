@@ -99,13 +99,14 @@ func (q *eventQuery) bind(e odata.Expr) error {
 			}
 		}
 	}
-	switch rest := q.filter.(type) {
-	case nil:
+	rest, ok := q.filter.(odata.Conjunction)
+	switch {
+	case q.filter == nil:
 		q.filter = e
-	case odata.Conjunction:
-		q.filter = append(rest, e)
+	case ok:
+		q.filter = append(slices.Clip(rest), e)
 	default:
-		q.filter = odata.Conjunction{rest, e}
+		q.filter = odata.Conjunction{q.filter, e}
 	}
 	return nil
 }
@@ -113,10 +114,12 @@ func (q *eventQuery) bind(e odata.Expr) error {
 // bound narrows the query by a comparison of the sequence, and says whether that is all that it says.
 func (q *eventQuery) bound(op odata.Op, value odata.Literal) (bool, error) {
 	n, exact, err := number(value)
-	if err != nil || value.Kind == odata.Null || op == odata.Ne {
+	if err != nil || value.Kind == odata.Null {
 		return false, err
 	}
 	switch op {
+	case odata.Ne:
+		return false, nil
 	case odata.Eq:
 		return false, q.among([]odata.Literal{value}) // who waits must know it still
 	case odata.Gt:
@@ -175,8 +178,9 @@ func number(v odata.Literal) (n int64, exact bool, err error) {
 			return 0, false, badRequest("$filter", v.Text+" is beyond the numbers that "+sequenceField+" can have")
 		}
 		return int64(f), f == v.Float(), nil
+	default:
+		return 0, false, nil
 	}
-	return 0, false, nil
 }
 
 // resume narrows the query to what follows a $skiptoken.

@@ -107,7 +107,7 @@ func (b *bench) hold(ctx context.Context, p *process, others int, news func() er
 	if err != nil {
 		return h, err
 	}
-	time.Sleep(time.Second)
+	time.Sleep(3 * time.Second) // until all are held: who waits to be accepted is cut off
 	began = time.Now()
 	ended := make(chan error, 1)
 	go func() { ended <- p.stop() }()
@@ -159,6 +159,7 @@ func (c *crowd) read(conn net.Conn) {
 	resp, err := http.ReadResponse(r, nil)
 	if err == nil {
 		_, err = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close() // it was read to its end
 		if resp.StatusCode != http.StatusOK {
 			err = errors.New(resp.Status)
 		}
