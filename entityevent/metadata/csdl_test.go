@@ -233,6 +233,9 @@ func TestMergingKeepsAnnotations(t *testing.T) {
 	if e, ok := s.Scope("Property", nil).Enum("org.reso.metadata.enums.PropertyType"); !ok || len(e.Members) != 5 || e.Flags {
 		t.Errorf("%+v", e)
 	}
+	if e, ok := s.Scope("Property", nil).Enum("reso.PropertyType"); !ok || len(e.Members) != 5 {
+		t.Errorf("by the alias of the schema that is served: %+v", e)
+	}
 	if e, ok := s.Scope("Property", nil).Enum("ShowingDays"); !ok || !e.Flags {
 		t.Errorf("%+v", e)
 	}

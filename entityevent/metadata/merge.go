@@ -3,6 +3,7 @@ package metadata
 import (
 	"encoding/xml"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -35,7 +36,8 @@ var named = []string{"EntityType", "ComplexType", "EnumType", "TypeDefinition", 
 
 // merge makes one schema of all: that of the first which has entity types, whose names stay as they are.
 // Where another's name is taken, it gets a number. It returns the qualified names of the document, by
-// namespace and by alias, with those of the merged schema. References are rewritten.
+// namespace and by alias, and those by the aliases of the merged schema, with those of it. References are
+// rewritten.
 func (d *document) merge() (names map[string]string) {
 	first := max(0, slices.IndexFunc(d.schemas, func(s *element) bool {
 		return slices.ContainsFunc(s.children, func(c *element) bool { return c.is(s, "EntityType") })
@@ -69,6 +71,7 @@ func (d *document) merge() (names map[string]string) {
 			merged.children = append(merged.children, c)
 		}
 	}
+	n.shorten()
 	d.services.children = slices.DeleteFunc(d.services.children, func(c *element) bool { return c.name.Local == "Schema" })
 	d.services.children = append(d.services.children, merged)
 	d.schemas = []*element{merged}
@@ -130,6 +133,16 @@ func (n *naming) add(schema, child *element, name string) {
 			if child.attrs[i].Name == (xml.Name{Local: "Name"}) {
 				child.attrs[i].Value = name
 			}
+		}
+	}
+}
+
+// shorten makes known by the aliases of the merged schema what came from others: it is served as theirs. The
+// document's own references are rewritten before, for they could not mean it.
+func (n *naming) shorten() {
+	for _, to := range slices.Collect(maps.Values(n.names)) {
+		for _, alias := range n.aliases[n.space] {
+			n.names[alias+to[len(n.space):]] = to
 		}
 	}
 }

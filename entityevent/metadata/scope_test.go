@@ -99,6 +99,7 @@ func TestScopeOfADocument(t *testing.T) {
 	for name, want := range map[string]string{
 		"a.enums.Status": "[Active Sold]", "en.Status": "[Active Sold]", "a.Status2": "[Active Sold]",
 		"self.Status": "[Other]", "a.Status": "[Other]", "Status": "[Other]", "a.enums.Home": "[X]", "Home": "[X]", "en.Home": "[X]",
+		"self.Status2": "[Active Sold]", "a.Home2": "[X]", "self.Home2": "[X]", // as $metadata calls them
 		"b.Status": "[]", "": "[]", "Base": "[]",
 	} {
 		var members []string
