@@ -214,55 +214,73 @@ func withMember(body []byte, name, value, edmType string) json.RawMessage {
 	return append(out, rest...)
 }
 
-// condition reads If-Match and If-None-Match.
+// condition reads If-Match and If-None-Match. A POST has none: it is about the collection, which has no tag.
+//
+// The store compares one hash, or whether there is a record. What takes more is decided by the record as it
+// is now, and the store checks that it still is.
 func (x *exchange) condition(c *entityevent.Change) error {
-	if strings.TrimSpace(x.r.Header.Get("If-None-Match")) == "*" {
-		if c.Op != entityevent.Put {
-			return x.refusal(*c, entityevent.ErrConflict)
-		}
-		c.Only = entityevent.New
-	}
-	list := strings.TrimSpace(strings.Join(x.r.Header.Values("If-Match"), ","))
+	match, none := x.list("If-Match"), x.list("If-None-Match")
 	switch {
-	case list == "" || x.r.Method == http.MethodPost:
+	case x.r.Method == http.MethodPost, match == "" && none == "":
 		return nil
-	case list == "*":
+	case match == "" && none == "*" && c.Op == entityevent.Put:
+		c.Only = entityevent.New
+		return nil
+	case match == "*" && none == "":
 		c.Only = entityevent.Present
 		return nil
+	case none == "" && len(tags(match)) == 1:
+		hash, err := hex.DecodeString(tags(match)[0])
+		if err != nil || copy(c.IfHash[:], hash) != len(c.IfHash) || len(hash) != len(c.IfHash) || c.IfHash.IsZero() {
+			return stale("If-Match") // no record ever had this tag
+		}
+		return nil
 	}
-	all := tags(list)
-	if len(all) > 1 {
-		// The store compares one hash: take the one that holds now, and it checks that it still does.
-		record, err := x.find(x.r.Context(), c.Key)
-		if err != nil {
+	for record, err := range x.Store.Read(x.r.Context(), x.view, entityevent.Query{Resource: c.Resource, Keys: []string{c.Key}}) {
+		switch {
+		case err != nil:
 			return err
+		case match != "" && !matches(match, record.Hash):
+			return stale("If-Match")
+		case none != "" && matches(none, record.Hash):
+			return stale("If-None-Match")
 		}
-		if matches(list, record.Hash) {
-			all = []string{record.Hash.String()}
-		}
+		c.IfHash = record.Hash
+		return nil
 	}
-	hash, err := hex.DecodeString(all[0])
-	if err != nil || copy(c.IfHash[:], hash) != len(c.IfHash) || len(hash) != len(c.IfHash) || c.IfHash.IsZero() {
-		return x.refusal(*c, entityevent.ErrConflict) // no record ever had this tag
+	switch {
+	case c.Op != entityevent.Put:
+		return x.absent(c.Key)
+	case match != "":
+		return stale("If-Match")
 	}
+	c.Only = entityevent.New
 	return nil
+}
+
+// list returns a header that is a list, which may stand in several lines.
+func (x *exchange) list(header string) string {
+	return strings.TrimSpace(strings.Join(x.r.Header.Values(header), ","))
+}
+
+// stale refuses what one of the two headers does not allow.
+func stale(header string) error {
+	return &odata.Error{Status: http.StatusPreconditionFailed, Target: header, Message: "The record is not what the request takes it for: read it again"}
 }
 
 // refusal is what a refused change is answered with.
 func (x *exchange) refusal(c entityevent.Change, err error) error {
-	stale := &odata.Error{Status: http.StatusPreconditionFailed, Target: "If-Match", Message: "The record is not what the request takes it for: read it again"}
 	switch {
 	case errors.Is(err, entityevent.ErrExists) && x.r.Method == http.MethodPost:
 		return &odata.Error{Status: http.StatusConflict, Message: "There is a " + c.Resource + " with the key " + strconv.Quote(c.Key) + " already"}
 	case errors.Is(err, entityevent.ErrExists):
-		stale.Target = "If-None-Match"
-		return stale
+		return stale("If-None-Match")
 	case errors.Is(err, entityevent.ErrAbsent) && x.r.Method == http.MethodPut:
-		return stale
+		return stale("If-Match")
 	case errors.Is(err, entityevent.ErrAbsent):
 		return x.absent(c.Key)
 	case errors.Is(err, entityevent.ErrConflict):
-		return stale
+		return stale("If-Match")
 	}
 	return err
 }

@@ -147,7 +147,7 @@ func TestWritePreconditions(t *testing.T) {
 	s.put("Property", "k", `{"ListingKey":"k","V":0}`)
 	old := current()
 	s.put("Property", "k", `{"ListingKey":"k","V":1}`)
-	for _, c := range []struct {
+	for i, c := range []struct {
 		method, target, header string
 		status                 int
 	}{
@@ -156,11 +156,21 @@ func TestWritePreconditions(t *testing.T) {
 		{"DELETE", "k", "If-None-Match: *", 412}, {"PUT", "k", "If-None-Match: *", 412}, {"PUT", "absent", "If-Match: *", 412},
 		{"PUT", "absent", "If-Match: " + old, 412}, {"PATCH", "absent", "If-Match: *", 404}, {"DELETE", "absent", "If-Match: *", 404},
 		{"PATCH", "k", "If-Match: *", 204}, {"PATCH", "k", "If-Match: CURRENT", 204}, {"PUT", "k", "If-Match: WEAK", 204},
-		{"PUT", "k", "If-Match: " + old + ", CURRENT", 204}, {"PUT", "new", "If-None-Match: *", 201}, {"DELETE", "k", "If-Match: CURRENT", 204},
+		{"PUT", "k", "If-Match: " + old + ", CURRENT", 204}, {"PUT", "new", "If-None-Match: *", 201},
+		{"PUT", "absent", "If-Match: " + old + ", CURRENT", 412}, {"PATCH", "absent", "If-Match: " + old + ", CURRENT", 404},
+		{"PUT", "k", "If-Match: " + old + `, "x"`, 412},
+		{"PATCH", "k", "If-None-Match: CURRENT", 412}, {"PUT", "k", "If-None-Match: WEAK", 412}, {"DELETE", "k", "If-None-Match: " + old + ", CURRENT", 412},
+		{"PATCH", "k", "If-None-Match: " + old, 204}, {"PUT", "new", "If-None-Match: " + old, 204}, {"PUT", "new2", "If-None-Match: " + old, 201},
+		{"PATCH", "absent", "If-None-Match: *", 404}, {"PATCH", "absent", "If-None-Match: " + old, 404}, {"PATCH", "k", "If-None-Match: *", 412},
+		// Both hold, or nothing is written.
+		{"PUT", "k", "If-Match: *; If-None-Match: *", 412}, {"PUT", "absent", "If-Match: *; If-None-Match: *", 412}, {"PATCH", "k", "If-Match: *; If-None-Match: *", 412},
+		{"PUT", "k", "If-Match: CURRENT; If-None-Match: *", 412}, {"PUT", "k", "If-Match: *; If-None-Match: CURRENT", 412},
+		{"PUT", "k", "If-Match: " + old + "; If-None-Match: " + old, 412}, {"PATCH", "k", "If-Match: CURRENT; If-None-Match: " + old, 204},
+		{"DELETE", "k", "If-Match: CURRENT", 204},
 	} {
 		header := strings.NewReplacer("CURRENT", current(), "WEAK", strings.TrimPrefix(current(), "W/")).Replace(c.header)
 		before := current()
-		a := s.do(c.method, "/Property('"+c.target+"')", `{"V":2}`, header)
+		a := s.do(c.method, "/Property('"+c.target+"')", fmt.Sprintf(`{"V":%d}`, i+2), strings.Split(header, "; ")...)
 		if a.status != c.status {
 			t.Errorf("%s %s %s: %d, want %d: %s", c.method, c.target, c.header, a.status, c.status, a.body)
 		}
@@ -171,6 +181,7 @@ func TestWritePreconditions(t *testing.T) {
 			}
 		}
 	}
+	s.get("/Property('absent')").want(t, 404)
 }
 
 func TestWriteRefuses(t *testing.T) {
