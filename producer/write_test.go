@@ -258,6 +258,10 @@ func TestWriteWithConfiguredMetadata(t *testing.T) {
 	s.do("POST", "/Lookup", `{"LookupKey":"1","LookupName":"City","LookupValue":"Springfield"}`).want(t, 201)
 	s.do("PATCH", "/Lookup('1')", `{"LookupValue":"Shelbyville"}`).want(t, 204) // the others are there
 	s.do("PUT", "/Lookup('1')", `{"LookupValue":"Shelbyville"}`).want(t, 400)
+	if a = s.do("PATCH", "/Lookup('1')", `{"Foo@x.y":1}`); !strings.Contains(a.want(t, 400), `"message":"Lookup has no field Foo","target":"Foo"`) {
+		t.Errorf("%s", a.body)
+	}
+	s.do("PATCH", "/Lookup('1')", `{"LookupValue@x.y":1,"@x.y":1}`).want(t, 204)
 	var many strings.Builder
 	for i := range 150 {
 		fmt.Fprintf(&many, `,"W%d":1`, i)

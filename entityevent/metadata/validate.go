@@ -18,8 +18,8 @@ type Fault struct {
 // Validate returns what is wrong with a record, a fault for each wrong field, in the order of its members.
 // By a schema that was read from a document, members are declared and fit their types and facets, and what
 // cannot be null is there. An inferred schema takes any value, for it grows. By either, numbers whose
-// name says that they are a price, a count or an area are not negative (RCP-10). Annotations are not
-// looked at. The error is of a body that is no JSON object.
+// name says that they are a price, a count or an area are not negative (RCP-10). Of annotations it looks
+// only at what they stand beside, which is declared too. The error is of a body that is no JSON object.
 func (s *Schema) Validate(resource string, body []byte) ([]Fault, error) {
 	faults, met, err := s.validate(resource, body)
 	if err != nil || !s.read {
@@ -63,10 +63,7 @@ func (s *Schema) validate(resource string, body []byte) (faults []Fault, met map
 // reason says what is wrong with a member of a record, "" if nothing is.
 func (s *Schema) reason(resource, name string, value []byte) string {
 	if field, annotation, ok := strings.Cut(name, "@"); ok {
-		if field != "" && annotation == "odata.bind" {
-			return fmt.Sprintf("%.100q is not offered: write the field that holds the key", name)
-		}
-		return ""
+		return s.annotationReason(resource, field, annotation)
 	}
 	f, known := s.Field(resource, name)
 	switch {
@@ -81,6 +78,18 @@ func (s *Schema) reason(resource, name string, value []byte) string {
 	}
 	if at, wrong := s.misfit(f, value); wrong != "" {
 		return name + at + " " + wrong
+	}
+	return ""
+}
+
+// annotationReason is reason for what stands beside a field, or for the record if field is "".
+func (s *Schema) annotationReason(resource, field, annotation string) string {
+	_, link := s.Link(resource, field)
+	switch {
+	case field != "" && annotation == "odata.bind":
+		return fmt.Sprintf("%.100q is not offered: write the field that holds the key", field+"@"+annotation)
+	case field != "" && s.read && !link && !s.HasMember(resource, field) && !s.open(resource):
+		return fmt.Sprintf("%s has no field %.100s", resource, field)
 	}
 	return ""
 }
@@ -152,14 +161,15 @@ func (s *Schema) complexMisfit(t *EntityType, value []byte) (at, wrong string) {
 	}
 	scope := members{s, t}
 	err := entityevent.EachMember(value, func(name string, value []byte) error {
-		if wrong != "" || strings.Contains(name, "@") {
+		field, _, annotation := strings.Cut(name, "@")
+		if wrong != "" || field == "" {
 			return nil
 		}
-		f, open, ok := scope.declared(name)
-		if !ok {
-			if !open {
-				at, wrong = "", fmt.Sprintf("has no field %.100s", name)
-			}
+		f, open, ok := scope.declared(field)
+		if !ok && !open {
+			at, wrong = "", fmt.Sprintf("has no field %.100s", field)
+		}
+		if !ok || annotation {
 			return nil
 		}
 		inside, reason := s.misfit(f, value)

@@ -100,6 +100,8 @@ func TestValidate(t *testing.T) {
 		{`"ListPrice":-1`, "ListPrice is never negative"}, {`"ListPrice":-0.0`, ""}, {`"PhotosCount":-5`, "PhotosCount is never negative"},
 		{`"LivingArea":-0.5e1`, "LivingArea is never negative"}, {`"Longitude":-89.4`, ""}, {`"PriceChange":-1000`, ""},
 		{`"Wings":2`, "Thing has no field Wings"}, {`"text":"a"`, "Thing has no field text"}, {`"Text@odata.type":5,"@odata.id":"x"`, ""},
+		{`"Wings@odata.type":"x"`, "Thing has no field Wings"}, {`"Wings@x.y":1`, "Thing has no field Wings"}, {`"Media@odata.count":1,"Place@x.y":1,"@x.y":1`, ""},
+		{`"Place":{"City@x.y":1,"@odata.type":"x"}`, ""}, {`"Place":{"Zip@x.y":1}`, "Place has no field Zip"},
 		{`"Media":[]`, "Media is a navigation: its records are written to their own resource"},
 		{`"Media@odata.bind":["Thing('1')"]`, `"Media@odata.bind" is not offered: write the field that holds the key`},
 		{`"ThingKey":5`, "ThingKey is a text of at most 10 characters (Edm.String)"}, {`"Needed":null`, "Needed cannot be null"},
@@ -131,7 +133,7 @@ func TestValidate(t *testing.T) {
 	if d := cmp.Diff(want, faults); d != "" || err != nil {
 		t.Error(err, d)
 	}
-	if faults, err := s.Validate("Open", []byte(`{"K":1,"Dynamic":true}`)); len(faults) > 0 || err != nil {
+	if faults, err := s.Validate("Open", []byte(`{"K":1,"Dynamic":true,"Dynamic2@x.y":1}`)); len(faults) > 0 || err != nil {
 		t.Errorf("an open type: %v %v", faults, err)
 	}
 	if _, err := s.Validate("Thing", []byte(`[]`)); err == nil {
@@ -143,9 +145,9 @@ func TestValidateInferred(t *testing.T) {
 	s := &metadata.Schema{Namespace: metadata.Namespace}
 	s.Infer("Property", []byte(`{"ListingKey":"1","ListPrice":1,"A":["a"]}`))
 	for body, want := range map[string]string{
-		`{"ListPrice":"much","A":5,"New":{}}`:       "[]",
-		`{"ListPrice":-1,"New":-1,"NewTotal":-2.5}`: "[{ListPrice ListPrice is never negative} {NewTotal NewTotal is never negative}]",
-		`{"Media@odata.bind":[]}`:                   `[{Media "Media@odata.bind" is not offered: write the field that holds the key}]`,
+		`{"ListPrice":"much","A":5,"New":{},"B@x.y":1}`: "[]",
+		`{"ListPrice":-1,"New":-1,"NewTotal":-2.5}`:     "[{ListPrice ListPrice is never negative} {NewTotal NewTotal is never negative}]",
+		`{"Media@odata.bind":[]}`:                       `[{Media "Media@odata.bind" is not offered: write the field that holds the key}]`,
 	} {
 		faults, err := s.Validate("Property", []byte(body))
 		if got := fmt.Sprint(faults); got != want || err != nil {
