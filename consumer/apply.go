@@ -29,7 +29,8 @@ var (
 )
 
 // Apply brings the replica up to date with the inbox until ctx ends, which is no error. An event leaves
-// the inbox in the transaction that writes its record. It may run while Follow loads.
+// the inbox in the transaction that writes its record. It may run while Follow loads, and what is received
+// before the first load begins waits for that.
 func (f *Feed) Apply(ctx context.Context) error {
 	if err := f.Check(); err != nil {
 		return err
@@ -106,7 +107,7 @@ func (f *Feed) alone(ctx context.Context, do func(*round) error) error {
 	if err != nil {
 		return err
 	}
-	r.lagging = position.Log == ""
+	r.follows, r.lagging = position.Started, position.Log == ""
 	return do(r)
 }
 
@@ -123,6 +124,11 @@ func (r *round) all(ctx context.Context, limit int) (settled int, err error) {
 	}
 	if len(items)+len(due) == 0 {
 		r.state.emptied(start)
+		return 0, nil
+	}
+	if !r.follows {
+		// Whoever pushes before anybody knows the producer's log would have its records asked for at the pace of a
+		// producer without one, and the load that comes to know it waits for its turn behind them.
 		return 0, nil
 	}
 	if err := r.recall(ctx); err != nil {

@@ -99,6 +99,7 @@ func (f *Feed) begin(ctx context.Context, state loadState, doc entityevent.Doc) 
 	if err != nil {
 		return err
 	}
+	wake(f.apply) // what was pushed before a first load
 	f.again.clear()
 	f.Logger.Info("load begins", "pass", state.Pass, "seq", head.through)
 	return nil

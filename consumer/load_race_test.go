@@ -1,7 +1,7 @@
 package consumer_test
 
 import (
-	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -93,41 +93,47 @@ func TestLoadBeginsDuringAFetch(t *testing.T) {
 	}
 }
 
-// The same with what was pushed before the first load.
-func TestFirstLoadBeginsDuringAFetch(t *testing.T) {
+// What is pushed before the first load begins waits for it: nobody asks for it at the pace of a producer
+// without a log, and the load does not wait behind it.
+func TestPushesBeforeTheFirstLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		src := filled("log-1/all", 10)
-		fetched := make(chan struct{})
-		late := false
+		src := filled("log-1/all", 200)
+		answers := false
+		var began time.Time
 		f := newFeed(t, wire(func(r *http.Request) (*http.Response, error) {
-			record, err := to(src)(r)
-			if strings.Contains(r.URL.Path, "('P0001')") && !late {
-				late = true
-				close(fetched)
-				<-time.After(4 * time.Second) // past the head of the load, which keeps the pace
+			if strings.HasSuffix(r.URL.Path, "/EntityEvent") {
+				if !answers {
+					return answer(500, "text/plain", "")(r)
+				}
+				if began.IsZero() {
+					began = time.Now()
+				}
 			}
-			if strings.HasSuffix(r.URL.Path, "/Property") {
-				<-time.After(5 * time.Second)
-			}
-			return record, err
+			return to(src)(r)
 		}), "Property")
 		d := newDoor(t, f)
-		seq := src.put("Property", "P0001", property("P0001", 7))
-		if w := d.push(pushed(event(seq, "Property", "P0001")), chain("log-1/all", seq-1, seq)...); w.Code != 200 {
-			t.Fatal(w.Code)
+		stop := run(t, f)
+		for i := range 117 {
+			key := fmt.Sprintf("P%04d", i)
+			seq := src.put("Property", key, property(key, 7))
+			if w := d.push(pushed(event(seq, "Property", key)), chain("log-1/all", seq-1, seq)...); w.Code != 200 {
+				t.Fatal(w.Code)
+			}
+			pass(100 * time.Millisecond)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- f.Apply(ctx) }()
-		<-fetched
-		src.put("Property", "P0001", property("P0001", 8))
-		catchUp(t, f)
-		pass(time.Hour)
+		if asked := src.asked("Property"); len(asked) > 0 {
+			t.Errorf("asked before the load began: %v", asked)
+		}
+		if s := status(t, f); s.Loaded || s.Pending != 117 || s.Polling.Failures == 0 {
+			t.Errorf("status %+v", s)
+		}
+		answers = true
+		until(t, "all is there", func() bool { s := status(t, f); return s.Loaded && s.Pending == 0 && s.Polling.Failures == 0 })
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("the load and what was pending took %s", took)
+		}
 		equal(t, src, f.Store)
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 

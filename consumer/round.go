@@ -16,6 +16,7 @@ import (
 type round struct {
 	fetcher
 	begun   int  // loads, before anything was asked for
+	follows bool // a first load has begun, or was over before
 	lagging bool // the producer's answers may be older than its events: it sends no log id
 	full    bool // more may be pending than the round took
 	stuck   bool // and after failures it took all it can
