@@ -48,18 +48,20 @@ func (p proxies) source(r *http.Request) source {
 	return source{address: address, trusted: true, here: peer.IsLoopback() && address.IsLoopback()}
 }
 
-// first is the address for which the believed proxies ask. If they speak in both ways and not alike, one of
-// the two may be the visitor's own invention.
+// first is the address for which the believed proxies ask. If they speak in several ways and not alike, one
+// of these may be the visitor's own invention, which a proxy that speaks in another way passes on. X-Real-Ip
+// alone does not tell for whom a proxy asks: it names no chain.
 func (p proxies) first(h http.Header) (netip.Addr, bool) {
-	a, listed := p.last(elements(h, "X-Forwarded-For"), func(text string) string { return text })
+	plain := func(text string) string { return text }
+	a, listed := p.last(elements(h, "X-Forwarded-For"), plain)
 	b, named := p.last(elements(h, "Forwarded"), forwardedFor)
-	switch {
-	case listed && named:
-		return a, a == b
-	case listed:
-		return a, a.IsValid()
+	if !listed {
+		a = b
+	} else if named && a != b {
+		return a, false
 	}
-	return b, named && b.IsValid()
+	real, told := p.last(elements(h, "X-Real-Ip"), plain)
+	return a, a.IsValid() && (!told || real == a || p.trust(real)) // that of a proxy before it
 }
 
 // last is the last address of a chain that is no believed proxy, or the first of all; zero if it is not an

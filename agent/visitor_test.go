@@ -56,6 +56,14 @@ func TestWhereRequestsComeFrom(t *testing.T) {
 		{proxies{net10}, "10.0.0.1:50", "Forwarded: for=_hidden", "10.0.0.1", false},
 		{proxies{net10}, "10.0.0.1:50", "Forwarded: for=198.51.100.7\nX-Forwarded-For: 198.51.100.7", "198.51.100.7", false},
 		{proxies{net10}, "10.0.0.1:50", "Forwarded: for=203.0.113.9\nX-Forwarded-For: 198.51.100.7", "10.0.0.1", false}, // one of the two is invented
+		{proxies{net10}, "10.0.0.1:50", "X-Real-Ip: 198.51.100.7", "10.0.0.1", false},
+		{proxies{net10}, "10.0.0.1:50", "X-Real-Ip: 198.51.100.7\nX-Forwarded-For: 203.0.113.9, 198.51.100.7", "198.51.100.7", false},
+		{proxies{net10}, "10.0.0.1:50", "X-Real-Ip: 198.51.100.7\nX-Forwarded-For: 203.0.113.9", "10.0.0.1", false}, // the proxy sets only one of the two
+		{proxies{net10}, "10.0.0.1:50", "X-Real-Ip: 198.51.100.7\nForwarded: for=203.0.113.9", "10.0.0.1", false},
+		{proxies{net10}, "10.0.0.1:50", "X-Real-Ip: 10.0.0.2\nX-Forwarded-For: 198.51.100.7, 10.0.0.2", "198.51.100.7", false}, // two proxies
+		{proxies{net10}, "10.0.0.1:50", "X-Real-Ip: nonsense\nX-Forwarded-For: 198.51.100.7", "10.0.0.1", false},
+		{proxies{net10}, "10.0.0.1:50", "X-Real-Ip: 198.51.100.7\nForwarded: for=198.51.100.7", "198.51.100.7", false},
+		{proxies{here}, "127.0.0.1:50", "X-Real-Ip: 203.0.113.9\nX-Forwarded-For: 127.0.0.1", "127.0.0.1", false},
 		{proxies{here}, "127.0.0.1:50", "X-Forwarded-For: 198.51.100.7", "198.51.100.7", false},
 		{proxies{here}, "127.0.0.1:50", "X-Forwarded-For: 127.0.0.1", "127.0.0.1", true},
 		{proxies{here}, "127.0.0.1:50", "Via: 1.1 x", "127.0.0.1", false},
