@@ -112,6 +112,10 @@ func (x *exchange) body() ([]byte, error) {
 	case int64(len(body)) > limit: // what is small on its way may be large here
 		return nil, tooLarge(limit)
 	}
+	// Before it is changed: an error tells the place in the body that was sent.
+	if _, err := entityevent.Canonicalize(body); err != nil {
+		return nil, err
+	}
 	if strings.EqualFold(parameters["ieee754compatible"], "true") {
 		return x.numbers(body)
 	}

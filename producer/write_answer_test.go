@@ -159,6 +159,27 @@ func TestWriteBodies(t *testing.T) {
 	s.do("PUT", "/Property('k')", `{"ListPrice":"9.50"}`).want(t, 400)
 }
 
+// TestWriteErrorsTellThePlace in the body as it was sent: without the key that it gets, with the space around it.
+func TestWriteErrorsTellThePlace(t *testing.T) {
+	s := configured(t)
+	for body, want := range map[string]string{
+		`{"City":"a","City":"b"}`:          `invalid JSON at byte 23: the name "City" stands twice in one object`,
+		`  {"Rooms":[{"B":1,"B":2}]}`:      `invalid JSON at byte 25: the name "B" stands twice in one object`,
+		`{"ListPrice":"1","City":"a",}`:    `invalid JSON at byte 28: want a string`,
+		`{"ListPrice":"1","A":{"B":"\x"}}`: `invalid JSON at byte 28: an unknown escape`,
+	} {
+		for _, kind := range []string{"application/json", "application/json;IEEE754Compatible=true"} {
+			for _, request := range []string{"PUT /Property('k')", "POST /Property", "PATCH /Property('k')"} {
+				method, target, _ := strings.Cut(request, " ")
+				a := s.do(method, target, body, "Content-Type: "+kind)
+				if got := entityevent.StringMember(entityevent.Member([]byte(a.want(t, 400)), "error"), "message"); got != want {
+					t.Errorf("%s %s %s: %q, want %q", request, kind, body, got, want)
+				}
+			}
+		}
+	}
+}
+
 // TestWriteGrowsTheSchema: without an EDMX nothing is refused for its type.
 func TestWriteGrowsTheSchema(t *testing.T) {
 	s := inferred(t)
