@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
@@ -309,5 +310,49 @@ func TestNoLostUpdates(t *testing.T) {
 	wg.Wait()
 	if got := s.log(1); len(got) != 20 {
 		t.Errorf("%d events: %v", len(got), got)
+	}
+	last := s.get("/Property('k')").want(t, 200)
+	for i := range 20 {
+		if !strings.Contains(last, fmt.Sprintf(`"F%d":1`, i)) {
+			t.Errorf("a later patch undid F%d: %s", i, last)
+		}
+	}
+}
+
+// TestNoLostUpdatesByTag: those who read, change and put with the ETag never undo what another put meanwhile.
+func TestNoLostUpdatesByTag(t *testing.T) {
+	s := inferred(t)
+	s.put("Property", "k", `{"ListingKey":"k","N":0}`)
+	const clients, each = 6, 5
+	var wg sync.WaitGroup
+	var refused atomic.Int64
+	for range clients {
+		wg.Go(func() {
+			for done := 0; done < each; {
+				a, err := s.try(t.Context(), "GET", "/Property('k')", "")
+				var record struct{ N int }
+				if err != nil || json.Unmarshal([]byte(a.body), &record) != nil {
+					t.Error(err, a.body)
+					return
+				}
+				a, err = s.try(t.Context(), "PUT", "/Property('k')", fmt.Sprintf(`{"N":%d}`, record.N+1), "If-Match: "+a.header.Get("ETag"))
+				switch {
+				case err == nil && a.status == 204:
+					done++
+				case err == nil && a.status == 412:
+					refused.Add(1)
+				default:
+					t.Error(err, a.status, a.body)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := s.get("/Property('k')").want(t, 200); !strings.Contains(got, fmt.Sprintf(`"N":%d}`, clients*each)) {
+		t.Errorf("%d were counted: %s", clients*each, got)
+	}
+	if got := s.log(1); len(got) != clients*each {
+		t.Errorf("%d events, %d refusals", len(got), refused.Load())
 	}
 }
