@@ -25,7 +25,13 @@ type Replacement struct {
 	since     entityevent.Sequence // the head at the beginning
 	unread    int                  // records that were refused and that nobody can name
 	broken    error                // why an input could not be read to its end
-	resources map[string]int       // that the inputs are of, with how many of their records were new
+	resources map[string]*replaced // that the inputs are of
+}
+
+// replaced are the records that the inputs have of a resource.
+type replaced struct {
+	held  int // all, the refused ones that can be named among them
+	fresh int // those that were new
 }
 
 // ReplacementStore is what a Replacement needs of a store.
@@ -50,7 +56,8 @@ type Removal struct {
 // ReplaceOptions are how to end a Replacement.
 type ReplaceOptions struct {
 	// AllowDeletes removes however many records are missing. Default: if a resource lacks more than 100 and
-	// more than one of 50 of its records, or if it has more than 10 and lacks more than half, all of them stay.
+	// more than one of 50 of its records, or if it has more than 10 and lacks more than half, or if the inputs
+	// have no record of it, all of them stay.
 	AllowDeletes bool
 }
 
@@ -66,7 +73,7 @@ func BeginReplacement(ctx context.Context, store ReplacementStore, schema *Schem
 		schema.replacing.Unlock()
 		return nil, fmt.Errorf("replace: %w", err)
 	}
-	r := &Replacement{store: store, pass: time.Now().UnixMicro(), since: head.Head, resources: map[string]int{}}
+	r := &Replacement{store: store, pass: time.Now().UnixMicro(), since: head.Head, resources: map[string]*replaced{}}
 	r.importer = importer{ctx: ctx, store: store, schema: schema, feed: feed, resource: resource, keys: map[string]string{}, replacement: r}
 	r.named(resource)
 	return r, nil
@@ -110,8 +117,10 @@ const (
 	brakeSmall = 10
 )
 
-// brakes says why so many of a resource's records are not removed, "" if they are.
-func (r *Replacement) brakes(missing, rows int64, o ReplaceOptions) string {
+// brakes says why records of a resource, of which there are so many, are not removed, "" if they are.
+func (r *Replacement) brakes(resource string, missing, rows int64, o ReplaceOptions) string {
+	of := r.resources[resource]
+	rows -= int64(of.fresh)
 	switch {
 	case missing == 0:
 		return ""
@@ -119,6 +128,8 @@ func (r *Replacement) brakes(missing, rows int64, o ReplaceOptions) string {
 		return fmt.Sprintf("%d records of the input could not be read, and these may be among them: correct the input", r.unread)
 	case o.AllowDeletes:
 		return ""
+	case of.held == 0:
+		return "the input has no record of it, and to remove all is hardly right: if it is, import it again with --allow-deletes"
 	case missing > max(brakeFree, rows/brakeShare) || rows > brakeSmall && 2*missing > rows:
 		return fmt.Sprintf("that is too many of %d to be right by itself: if it is, import it again with --allow-deletes", rows)
 	}
@@ -137,7 +148,7 @@ func (r *Replacement) sweep(resource string, o ReplaceOptions) (Removal, error) 
 	if err != nil {
 		return removal, err
 	}
-	if removal.Reason = r.brakes(missing, rows-int64(r.resources[resource]), o); removal.Reason != "" {
+	if removal.Reason = r.brakes(resource, missing, rows, o); removal.Reason != "" {
 		removal.Held = missing
 		return removal, nil
 	}
@@ -183,20 +194,26 @@ func (r *Replacement) unmarked(resource string, each func(keys []string) error) 
 func (r *Replacement) mark(c *entityevent.Change) {
 	if r != nil {
 		c.Pass = r.pass
-		r.named(c.Resource)
+		r.named(c.Resource).held++
 	}
 }
 
 // named notes that the inputs are of a resource.
-func (r *Replacement) named(resource string) {
-	if r != nil && resource != "" {
-		r.resources[resource] += 0
+func (r *Replacement) named(resource string) *replaced {
+	if r == nil || resource == "" {
+		return nil
 	}
+	of := r.resources[resource]
+	if of == nil {
+		of = &replaced{}
+		r.resources[resource] = of
+	}
+	return of
 }
 
 // added notes that a record of the inputs was new.
 func (r *Replacement) added(resource string) {
 	if r != nil {
-		r.resources[resource]++
+		r.resources[resource].fresh++
 	}
 }

@@ -79,8 +79,8 @@ func TestReplace(t *testing.T) {
 	if d := cmp.Diff([]producer.Removal{{Resource: "Property"}}, removals); err != nil || d != "" || len(s.log(at)) != 4 {
 		t.Error(err, d, s.log(at))
 	}
-	// An empty array of a resource is all of it; other resources are not in it.
-	_, removals, err = s.replace("", producer.ReplaceOptions{}, nil, `{"@reso.context":"urn:reso:metadata:2.0:resource:media","value":[]}`)
+	// An empty array of a resource is all of it, if that is allowed; other resources are not in it.
+	_, removals, err = s.replace("", producer.ReplaceOptions{AllowDeletes: true}, nil, `{"@reso.context":"urn:reso:metadata:2.0:resource:media","value":[]}`)
 	if d := cmp.Diff([]producer.Removal{{Resource: "Media", Gone: 4}}, removals); err != nil || d != "" {
 		t.Error(err, d)
 	}
@@ -91,6 +91,7 @@ func TestReplace(t *testing.T) {
 
 // TestReplaceKeeps what is not surely missing.
 func TestReplaceKeeps(t *testing.T) {
+	none := []producer.Removal{{Resource: "Property", Held: 4, Reason: "the input has no record of it, and to remove all is hardly right: if it is, import it again with --allow-deletes"}}
 	gone := zipped("{\"ListingKey\":\"a\"}\n{\"ListingKey\":\"b\"}\n")
 	for name, c := range map[string]struct {
 		resource string
@@ -117,6 +118,13 @@ func TestReplaceKeeps(t *testing.T) {
 		"a later input that is cut off":    {resource: "Property", inputs: []string{`[{"ListingKey":"a"}]`, `{"value":[`}, left: "a b c d", err: "nothing was removed: import: invalid JSON in line 1: the input ends in the middle"},
 		"an earlier input that is cut off": {resource: "Property", inputs: []string{`{"value":[`, `[{"ListingKey":"a"}]`}, left: "a b c d", err: "nothing was removed: import: invalid JSON in line 1: the input ends in the middle"},
 		"gzip that is cut off":             {resource: "Property", inputs: []string{strings.TrimSuffix(gone, gone[len(gone)-3:])}, left: "a b c d", err: "nothing was removed: import: invalid JSON in line 3: the input ends in the middle"},
+		"an empty file":                    {resource: "Property", inputs: []string{""}, left: "a b c d", want: none},
+		"an empty array":                   {resource: "Property", inputs: []string{"[]"}, left: "a b c d", want: none},
+		"an empty array of the resource":   {inputs: []string{`{"@reso.context":"urn:reso:metadata:2.0:resource:property","value":[]}`}, left: "a b c d", want: none},
+		"empty files":                      {resource: "Property", inputs: []string{"\n", "[]", zipped("")}, left: "a b c d", want: none},
+		"nothing of one of two resources":  {resource: "", inputs: []string{`{"@reso.context":"urn:reso:metadata:2.0:resource:member","value":[{"MemberKey":"m"}]}`, `{"@reso.context":"urn:reso:metadata:2.0:resource:property","value":[]}`}, left: "a b c d", want: append([]producer.Removal{{Resource: "Member"}}, none...)},
+		"an empty file, allowed":           {resource: "Property", inputs: []string{""}, options: producer.ReplaceOptions{AllowDeletes: true}, left: "", want: []producer.Removal{{Resource: "Property", Gone: 4}}},
+		"an empty file beside another":     {resource: "Property", inputs: []string{"", `{"ListingKey":"a"}`}, left: "a", want: []producer.Removal{{Resource: "Property", Gone: 3}}},
 		"no resource":                      {inputs: []string{`[]`}, left: "a b c d", err: "nothing was removed: no input names a resource"},
 		"what is refused but named": {resource: "Property", inputs: []string{`{"ListingKey":"a","V":2}` + "\n" + `{"ListingKey":"b","ListPrice":-1}` + "\n" + `{"ListingKey":"c","A":{"B":1,"B":2}}` + "\n" + `{"ListingKey":"x","ListPrice":-1}`},
 			left: "a b c", want: []producer.Removal{{Resource: "Property", Gone: 1}}},
@@ -153,7 +161,7 @@ func TestReplaceBrake(t *testing.T) {
 		rows, missing, fresh int
 		held                 bool
 	}{
-		{10, 10, 0, false}, {11, 5, 0, false}, {11, 6, 0, true}, {12, 6, 0, false}, {200, 100, 0, false}, {250, 101, 0, true}, {250, 100, 0, false},
+		{10, 10, 0, true}, {10, 9, 0, false}, {10, 10, 1, false}, {11, 5, 0, false}, {11, 6, 0, true}, {12, 6, 0, false}, {200, 100, 0, false}, {250, 101, 0, true}, {250, 100, 0, false},
 		{5500, 110, 0, false}, {5500, 111, 0, true},
 		{11, 6, 5000, true}, {150, 101, 6000, true}, // what is new does not hide what goes
 		{11, 0, 0, false}, {0, 0, 5, false},
