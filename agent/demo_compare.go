@@ -130,20 +130,26 @@ func (s *session) eachServed(ctx context.Context, resource string, each func(ent
 
 // body reads a whole answer.
 func (s *session) body(ctx context.Context, path string, prefer ...string) ([]byte, error) {
+	raw, _, err := s.answer(ctx, path, prefer...)
+	return raw, err
+}
+
+// answer reads a whole answer with its header.
+func (s *session) answer(ctx context.Context, path string, prefer ...string) ([]byte, http.Header, error) {
 	header := http.Header{"Accept": {"application/json"}}
 	if len(prefer) > 0 {
 		header.Set("Prefer", strings.Join(prefer, ", "))
 	}
 	resp, err := s.send(ctx, http.MethodGet, path, header, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil {
-		return nil, fmt.Errorf("the answer was cut: %w", err)
+		return nil, nil, fmt.Errorf("the answer was cut: %w", err)
 	}
-	return raw, nil
+	return raw, resp.Header, nil
 }
 
 func eachReplicated(ctx context.Context, db *sql.DB, each func(entityevent.Ref, []byte) error) error {

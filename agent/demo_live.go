@@ -201,14 +201,14 @@ func (w *watch) start(ctx context.Context, s *session) error {
 		defer close(w.stopped)
 		q := eventsQuery{after: newest, follow: true}
 		for ctx.Err() == nil {
-			events, err := s.events(ctx, root, q)
+			page, err := s.events(ctx, root, q)
 			if err != nil {
 				return // the comparison tells whether anything is amiss
 			}
-			for _, e := range events {
+			for _, e := range page.events {
 				w.arrived(e.Ref)
-				q.after = e.Sequence
 			}
+			q.after, q.next = page.through, page.next
 		}
 	}()
 	return nil

@@ -67,6 +67,7 @@ or, with --url, that of any server that offers EntityEvent (RCP-27).`,
 
 type eventsQuery struct {
 	after      entityevent.Sequence // -1: the newest
+	next       string               // the page that the one before leads to; "": none does
 	limit      int                  // 0: none
 	follow     bool
 	feed       string
@@ -88,22 +89,19 @@ func (p *program) readEvents(ctx context.Context, q eventsQuery) (err error) {
 	}
 	for {
 		asked := time.Now()
-		events, err := s.events(ctx, root, q)
+		page, err := s.events(ctx, root, q)
 		if err != nil {
 			return err
 		}
-		for _, e := range events {
+		for _, e := range page.events {
 			if err := p.printEvent(e); err != nil {
 				return err
 			}
-			q.after = e.Sequence
-		}
-		if q.limit > 0 {
-			if q.limit -= len(events); q.limit <= 0 {
+			if q.limit--; q.limit == 0 {
 				return nil
 			}
 		}
-		if len(events) > 0 {
+		if q.after, q.next = page.through, page.next; len(page.events) > 0 || q.next != "" {
 			continue
 		}
 		if !q.follow {
@@ -150,41 +148,85 @@ func (p *program) eventsSession(ctx context.Context, q eventsQuery) (*session, s
 	return s, feedPath(c, feed), err
 }
 
-// events asks for a page after q.after; it waits for one if q follows and the server can hold requests.
-func (s *session) events(ctx context.Context, root string, q eventsQuery) ([]entityevent.Event, error) {
-	top := eventsPage
+// logPage is a page of a log.
+type logPage struct {
+	events  []entityevent.Event
+	through entityevent.Sequence // how far it looked
+	next    string               // where more follows; "": nobody says that it does
+}
+
+// events asks for the page that q.next names, or for one after q.after; it waits for one if q follows and the
+// server can hold requests. Who began at 0 has to come to the end by the links: a position in between may lie
+// below what was forgotten.
+func (s *session) events(ctx context.Context, root string, q eventsQuery) (logPage, error) {
+	size := eventsPage
 	if q.limit > 0 {
-		top = min(top, q.limit)
+		size = min(size, q.limit)
 	}
-	query := fmt.Sprintf("$filter=EntityEventSequence%%20gt%%20%d&$orderby=EntityEventSequence&$top=%d", q.after, top)
-	var prefer []string
+	prefer := []string{fmt.Sprintf("odata.maxpagesize=%d", size)}
 	if q.follow && s.remote {
 		prefer = append(prefer, fmt.Sprintf("wait=%d", holdFor/time.Second))
 	}
-	return s.page(ctx, root+"/EntityEvent?"+query, prefer...)
+	path := q.next
+	if path == "" {
+		path = fmt.Sprintf("%s/EntityEvent?$filter=EntityEventSequence%%20gt%%20%d&$orderby=EntityEventSequence", root, q.after)
+	}
+	page, err := s.page(ctx, path, prefer...)
+	page.through = max(page.through, q.after)
+	if err == nil && page.next == path {
+		err = errors.New("the server's nextLink leads back to its page")
+	}
+	return page, err
 }
 
-// newest is the sequence of the log's newest event, 0 without any.
+// newest is how far the log goes.
 func (s *session) newest(ctx context.Context, root string) (entityevent.Sequence, error) {
-	events, err := s.page(ctx, root+"/EntityEvent?$orderby=EntityEventSequence%20desc&$top=1")
-	if err != nil || len(events) == 0 {
-		return 0, err
-	}
-	return events[0].Sequence, nil
+	page, err := s.page(ctx, root+"/EntityEvent?$orderby=EntityEventSequence%20desc&$top=1")
+	return page.through, err
 }
 
-func (s *session) page(ctx context.Context, path string, prefer ...string) ([]entityevent.Event, error) {
-	raw, err := s.body(ctx, path, prefer...)
+func (s *session) page(ctx context.Context, path string, prefer ...string) (logPage, error) {
+	var p logPage
+	raw, header, err := s.answer(ctx, path, prefer...)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
-	var events []entityevent.Event
+	// A server that does not say how far it looked looked as far as its last event.
+	through, _ := strconv.ParseUint(header.Get("EntityEvent-Through"), 10, 63)
+	p.through = entityevent.Sequence(through)
 	_, err = entityevent.EachRecord(raw, func(record []byte) error {
 		one, err := entityevent.ParseEvents(record)
-		events = append(events, one...)
+		for _, e := range one {
+			p.through = max(p.through, e.Sequence)
+		}
+		p.events = append(p.events, one...)
 		return err
 	})
-	return events, err
+	if err == nil {
+		p.next, err = s.below(path, entityevent.StringMember(raw, "@odata.nextLink"))
+	}
+	return p, err
+}
+
+// below returns a link from a page as a path of this server. One that names the server as others know it keeps
+// the page's own path.
+func (s *session) below(path, link string) (string, error) {
+	if link == "" {
+		return "", nil
+	}
+	here, err := url.Parse(s.base + path)
+	if err != nil {
+		return "", err
+	}
+	next, err := here.Parse(link)
+	if err != nil {
+		return "", fmt.Errorf("the server's nextLink is no URL")
+	}
+	at := next.EscapedPath()
+	if next.Host != here.Host {
+		at = here.EscapedPath()
+	}
+	return at + "?" + next.RawQuery, nil
 }
 
 func (p *program) printEvent(e entityevent.Event) error {

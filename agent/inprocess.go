@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 )
 
@@ -70,7 +71,10 @@ func (w *pipedResponse) Header() http.Header { return w.header }
 
 func (w *pipedResponse) WriteHeader(status int) {
 	w.once.Do(func() {
-		w.status, w.sent = status, w.header.Clone()
+		w.status, w.sent = status, make(http.Header, len(w.header))
+		for name, values := range w.header { // in the one spelling that a connection's reader has, too
+			w.sent[http.CanonicalHeaderKey(name)] = slices.Clone(values)
+		}
 		close(w.started)
 	})
 }

@@ -21,6 +21,7 @@ func inProcessClient(t *testing.T, h http.HandlerFunc) *http.Client {
 func TestInProcessStreamsBothWays(t *testing.T) {
 	client := inProcessClient(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
+		w.Header()["EntityId"] = []string{"7"}
 		w.WriteHeader(http.StatusAccepted)
 		for lines := bufio.NewScanner(r.Body); lines.Scan(); {
 			fmt.Fprintln(w, strings.ToUpper(lines.Text()))
@@ -32,7 +33,7 @@ func TestInProcessStreamsBothWays(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusAccepted || resp.Header.Get("Content-Type") != "text/plain" {
+	if resp.StatusCode != http.StatusAccepted || resp.Header.Get("Content-Type") != "text/plain" || resp.Header.Get("EntityId") != "7" {
 		t.Errorf("got %d %v", resp.StatusCode, resp.Header)
 	}
 	out := bufio.NewReader(resp.Body)

@@ -119,7 +119,7 @@ func (x *exchange) answerEvents(a *eventAsk, page entityevent.Page) error {
 	if at := entityevent.Sequence(a.after); a.began > 0 && a.follows && at < page.Floor {
 		x.w.Header().Del("Preference-Applied")
 		return &odata.Error{Status: http.StatusGone, Code: "Forgotten", Target: sequenceField, Message: fmt.Sprintf(
-			"Events up to %d were forgotten for good, so what follows %d is not all that happened: read from 0", page.Floor, at)}
+			"Events up to %d were forgotten for good, so what follows %d is not all that happened: read from 0, and follow each @odata.nextLink to its end", page.Floor, at)}
 	}
 	x.writeEvents(a, page)
 	return nil

@@ -148,7 +148,7 @@ func TestForgotten(t *testing.T) {
 		if a.status != want {
 			t.Errorf("%s: %d, want %d: %s", target, a.status, want, a.body)
 		}
-		if want == http.StatusGone && (!strings.Contains(a.body, `"code":"Forgotten"`) || !strings.Contains(a.body, `"target":"EntityEventSequence"`)) {
+		if want == http.StatusGone && (!strings.Contains(a.body, `"code":"Forgotten"`) || !strings.Contains(a.body, `"target":"EntityEventSequence"`) || !strings.Contains(a.body, "@odata.nextLink")) {
 			t.Errorf("%s: %s", target, a.body)
 		}
 	}
