@@ -39,9 +39,11 @@ nothing. A record that cannot be accepted is refused, with its line, and the oth
 
 The resource is that of a record's @reso.context, or --resource.
 
-With --replace the files are all that there is of their resources: what they lack becomes gone. Nothing is removed if
-a file cannot be read to its end, or if a resource would lose more than 100 and more than 2 % of its records, or more
-than half of them; then import says how many these are and exits with 1, and --allow-deletes removes them.`,
+With --replace the files are all that there is of their resources: in the end what they lack becomes gone. What the
+store has of a refused record stays. Nothing is removed if a file cannot be read to its end, or has a record whose key
+cannot be told. Nor does a resource lose any if the files have none of it, if more than half of more than 10 are missing,
+or more than 100 that are more than 2 %: then import says how many these are and exits with 1, and --allow-deletes
+removes them. An import that is broken off while it reads removes nothing: run it again.`,
 		Example: `  resosync import property.json media.jsonl
   resosync import --replace --resource Property property-1.jsonl.gz property-2.jsonl.gz
   resosync import --resource Property - < listings.jsonl`,
