@@ -15,6 +15,7 @@ import (
 	"github.com/resosync/resosync/config"
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/metadata"
+	"github.com/resosync/resosync/entityevent/odata"
 )
 
 const shortEDMX = `<?xml version="1.0"?><edmx:Edmx xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx" Version="4.0"><edmx:DataServices>
@@ -64,6 +65,62 @@ func TestProfilesAndMetadata(t *testing.T) {
 	defer held.Close()
 	if a, err := open(t.Context(), c, held, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "c.yaml:3:20: producer.profiles.idx.Rooms") {
 		t.Errorf("an agent opens with it: %v, %v", a, err)
+	}
+}
+
+// A profile's filter that the metadata accept means what the same $filter of a client means, though the store
+// keeps it as a text, and knows no metadata.
+func TestProfilesFilterAsClientsDo(t *testing.T) {
+	f, err := os.Open("../testdata/metadata.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	edmx, err := metadata.Read(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := []byte(`{"ListingKey":"p1","StandardStatus":"Active","PropertyType":"Residential","ShowingDays":"Monday,Friday","Appliances":["Oven"],` +
+		`"ArchitecturalStyle":["Ranch"],"ListPrice":100.50,"YearBuilt":1990,"City":"X","InternetEntireListingDisplayYN":true,` +
+		`"ModificationTimestamp":"2026-02-01T00:00:00+02:00","ListingContractDate":"2026-01-05","SourceSystemGuid":"0a000000-0000-0000-0000-00000000000A"}`)
+	asked, refused := 0, 0
+	for _, text := range []string{
+		"ModificationTimestamp gt 2026-01-01", "ModificationTimestamp ge 2026-01-01 and StandardStatus eq 'Active'", "ModificationTimestamp ne null", "2026-01-01 lt ModificationTimestamp",
+		"ModificationTimestamp gt 2026-01-01T00:00:00Z", "ListingContractDate gt 2026-01-01", "ListingContractDate in (2026-01-05,2026-01-06)", "ListingContractDate eq ListingContractDate",
+		"PropertyType eq org.reso.metadata.enums.PropertyType'Residential'", "PropertyType in ('Residential','Land')", "PropertyType eq PropertyType'Residential'", "ShowingDays has 'Monday'",
+		"ShowingDays has org.reso.metadata.enums.ShowingDays'Friday'", "ArchitecturalStyle/any(a:a eq org.reso.metadata.enums.ArchitecturalStyle'Ranch')", "ArchitecturalStyle has 'Ranch'", "Appliances/any(a:a eq 'Oven')",
+		"InternetEntireListingDisplayYN", "not InternetEntireListingDisplayYN", "InternetEntireListingDisplayYN ne false", "YearBuilt eq 1990.0", "ListPrice gt YearBuilt", "ListPrice lt YearBuilt", "City lt StandardStatus", "City gt StandardStatus",
+		"tolower(City) eq 'x'", "startswith(ListingKey,'p')", "SourceSystemGuid eq 0A000000-0000-0000-0000-00000000000a", "ModificationTimestamp gt ListingContractDate",
+		"ModificationTimestamp in (2026-01-31T22:00:00Z)", "ModificationTimestamp eq 2026-01-31T22:00:00Z", "ModificationTimestamp lt 2027-01-01",
+	} {
+		c, err := config.Parse("c.yaml", []byte("producer:\n  profiles:\n    idx: {Property: {filter: \""+text+"\"}}\n"), os.LookupEnv)
+		if err == nil {
+			err = checkProfiles(c, edmx)
+		}
+		if err != nil {
+			refused++ // whoever wrote it is told
+			continue
+		}
+		typed, err := odata.ParseFilter(text, edmx.Scope("Property", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := profiles(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		member := func(name string) []byte { return entityevent.Member(record, name) }
+		kept, err := odata.ParseFilter(all[0].Resources["Property"].Filter.String(), nil) // as the store keeps it
+		if err != nil {
+			t.Fatal(text, err)
+		}
+		if client, profile := odata.Holds(typed, member), odata.Holds(kept, member); client != profile {
+			t.Errorf("%s: as $filter %v, as the filter of a profile %v", text, client, profile)
+		}
+		asked++
+	}
+	if asked < 2*refused {
+		t.Errorf("%d were compared and %d refused", asked, refused)
 	}
 }
 

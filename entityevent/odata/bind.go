@@ -106,7 +106,7 @@ func (p *parser) alike(left, right *node) error {
 		return nil
 	}
 	_, fixed := right.Expr.(Literal)
-	if l.Kind != r.Kind && !(l.Kind.number() && r.Kind.number()) || l.Enum != r.Enum && !fixed {
+	if !l.Kind.compares(r.Kind) || l.Enum != r.Enum && !fixed {
 		return p.mismatch(*left, *right)
 	}
 	return nil
@@ -114,8 +114,11 @@ func (p *parser) alike(left, right *node) error {
 
 // untyped gives a side of unknown type the kind of the other.
 func (p *parser) untyped(side *node, other Type) {
-	if other.Kind == Enumeration {
+	switch other.Kind {
+	case Enumeration:
 		other.Kind = String
+	case Date, DateTimeOffset:
+		other.Kind = Moment
 	}
 	side.Expr = as(side.Expr, other.Kind)
 }

@@ -42,8 +42,8 @@ type Disjunction []Expr
 // Negation is true if its term is false.
 type Negation struct{ Term Expr }
 
-// Comparison compares two values of kinds that compare: equal ones, or Int and Decimal. A literal stands on
-// the right, and never on both sides.
+// Comparison compares two values of kinds that compare: equal ones, Int and Decimal, or a Moment and a Date or
+// DateTimeOffset. A literal stands on the right, and never on both sides.
 type Comparison struct {
 	Left  Expr
 	Op    Op

@@ -13,6 +13,9 @@ import (
 
 func TestParseFilter(t *testing.T) {
 	field := func(name string, k odata.Kind) odata.Field { return odata.Field{Path: name, Of: odata.Type{Kind: k}} }
+	moment := func(k odata.Kind, text string) odata.Expr {
+		return odata.Comparison{Left: field("F", odata.Moment), Op: odata.Le, Right: odata.Literal{Kind: k, Text: text}}
+	}
 	value := func(k odata.Kind, text string) odata.Expr {
 		kind := k
 		if k == odata.Null {
@@ -47,9 +50,9 @@ func TestParseFilter(t *testing.T) {
 		"F le TRUE":                                   value(odata.Bool, "true"),
 		"F le -1.50":                                  value(odata.Decimal, "-1.50"),
 		"F le 1e3":                                    value(odata.Decimal, "1e3"),
-		"F le 2026-02-28":                             value(odata.Date, "2026-02-28"),
-		"F le 2026-02-28T10:00:00.123456Z":            value(odata.DateTimeOffset, "2026-02-28T10:00:00.123456Z"),
-		"F le 2026-02-28T10:00+02:00":                 value(odata.DateTimeOffset, "2026-02-28T10:00:00+02:00"),
+		"F le 2026-02-28":                             moment(odata.Date, "2026-02-28"),
+		"F le 2026-02-28T10:00:00.123456Z":            moment(odata.DateTimeOffset, "2026-02-28T10:00:00.123456Z"),
+		"F le 2026-02-28T10:00+02:00":                 moment(odata.DateTimeOffset, "2026-02-28T10:00:00+02:00"),
 		"F le 4b1e3d6d-5b61-4f6d-a38f-9e3b1cb71ffa":   value(odata.Guid, "4b1e3d6d-5b61-4f6d-a38f-9e3b1cb71ffa"),
 		"F le ab1e3d6d-5b61-4f6d-a38f-9e3b1cb71ffa":   value(odata.Guid, "ab1e3d6d-5b61-4f6d-a38f-9e3b1cb71ffa"),
 		"Media/Order eq 'x'":                          eq("Media/Order", "x"),

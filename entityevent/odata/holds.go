@@ -13,7 +13,8 @@ import (
 // A value counts only if it fits the field: a Bool is true or false; an Int or Decimal a number, exact if
 // it is written as an integer and fits in an int64, else the nearest float64; a String, Guid or Enumeration
 // is a string; a Date is a string like 2026-02-28, a DateTimeOffset one that ParseInstant reads; a
-// collection is an array. Everything else is null.
+// collection is an array. A Moment is a Date or a DateTimeOffset, and compares with both as an instant: a Date
+// is the midnight UTC with which it begins. Everything else is null.
 //
 // eq and ne are never null: null equals null alone. gt, ge, lt and le with a null are false. in is eq with
 // any of the list. Functions of a null are null. and, or and not have three values, and null is not

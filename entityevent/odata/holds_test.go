@@ -47,8 +47,9 @@ func TestHolds(t *testing.T) {
 			},
 			[]string{"Beds eq 9007199254740992", "Beds le ListPrice", "Beds eq 9007199254740993.0", "Baths eq ClosePrice", "Baths lt 9223372036854775807"},
 		}, {
-			`{"ModificationTimestamp":"2024-05-06T10:00:00.500Z","PhotosChangeTimestamp":"2024-05-06T12:00:00.5000009+02:00","CloseDate":"2024-05-06"}`,
+			`{"ModificationTimestamp":"2024-05-06T10:00:00.500Z","PhotosChangeTimestamp":"2024-05-06T12:00:00.5000009+02:00","CloseDate":"2024-05-06","Odd":"2024-05-06T00:00:00Z"}`,
 			[]string{
+				"Odd eq 2024-05-06", "Odd eq CloseDate", "CloseDate le Odd", "Odd lt ModificationTimestamp", "Odd in (2024-05-05,2024-05-06T02:00:00+02:00)", "Odd lt now()",
 				"ModificationTimestamp gt 2024-05-06T10:00:00Z", "ModificationTimestamp eq 2024-05-06T10:00:00.5Z", "ModificationTimestamp eq PhotosChangeTimestamp",
 				"ModificationTimestamp eq 2024-05-06t11:00:00.500000+01:00", "ModificationTimestamp gt 2024-05-06", "ModificationTimestamp lt 2024-05-07", "ModificationTimestamp lt now()",
 				"2024-05-06T09:59Z lt ModificationTimestamp", "CloseDate eq 2024-05-06", "CloseDate lt 2024-05-07", "ModificationTimestamp in (2024-05-06,2024-05-06T10:00:00.5Z)",
@@ -103,10 +104,14 @@ func TestHolds(t *testing.T) {
 
 // TestHoldsWithoutScope: the kinds come from the literals, as in the filter of an access profile.
 func TestHoldsWithoutScope(t *testing.T) {
-	member := odatatest.Member([]byte(`{"Status":"Active","Price":5,"At":"2024-05-06T10:00:00Z","YN":true,"List":["a"],"Object":{"A":"x"}}`))
+	member := odatatest.Member([]byte(`{"Status":"Active","Price":5,"At":"2024-05-06T10:00:00Z","On":"2024-05-06","Days":["2024-05-06","2024-05-07T00:00:00+02:00","x"],"YN":true,"List":["a"],"Object":{"A":"x"}}`))
 	for text, want := range map[string]bool{
 		"Status in ('Active','Pending')": true, "Status eq org.reso.Any'Active'": true, "Status has 'Active'": true, "Price ge 5": true, "5.0 eq Price": true, "YN": true, "not YN": false,
-		"At gt 2024-05-06T09:00:00Z": true, "At gt 2024-05-06": false, "List/any(x:x eq 'a')": true, "Object/A eq 'x'": true, "tolower(Status) eq 'active'": true, "Object ne null": true,
+		"At gt 2024-05-06T09:00:00Z": true, "At gt 2024-05-06": true, "List/any(x:x eq 'a')": true, "Object/A eq 'x'": true, "tolower(Status) eq 'active'": true, "Object ne null": true,
+		"On gt 2024-05-05": true, "On eq 2024-05-06": true, "On eq 2024-05-06T02:00:00+02:00": true, "On lt 2024-05-06T00:00:01Z": true, "On gt 2024-05-06T00:00:00Z": false,
+		"At lt 2024-05-07": true, "2024-05-06 lt At": true, "At eq 2024-05-06": false, "At in (2024-05-06,2024-05-06T10:00:00Z)": true, "On in (2024-05-06T10:00:00Z,2024-05-06)": true,
+		"Status gt 2024-05-06": false, "Status ne 2024-05-06": true, "Gone eq 2024-05-06": false, "Gone in (2024-05-06,null)": true,
+		"Days/any(d:d eq 2024-05-06)": true, "Days/any(d:d eq 2024-05-06T22:00:00Z)": true, "Days/all(d:d ge 2024-05-06)": false,
 		"Price eq '5'": false, "Price ne null": true, "Gone eq null": true, "startswith(Status,'A')": true, "List/any(x:x eq 1)": false, "List/all(x:x)": false,
 	} {
 		e, err := odata.ParseFilter(text, nil)

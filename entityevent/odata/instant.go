@@ -50,6 +50,15 @@ func zone(text string) (int64, bool) {
 	return offset, ok1 && ok2
 }
 
+// momentOf reads a time, or a date as the midnight UTC with which it begins.
+func momentOf(text string) (micros int64, ok bool) {
+	if len(text) != 10 {
+		return ParseInstant(text)
+	}
+	days, ok := daysOf(text)
+	return days * 86400e6, ok
+}
+
 // isDate says whether the text is a day of the calendar: 2026-02-28.
 func isDate(text string) bool {
 	if len(text) != 10 {

@@ -36,11 +36,7 @@ func (l Literal) Float() float64 {
 // Instant returns the value of a DateTimeOffset, or the midnight UTC with which a Date begins, in
 // microseconds since 1970.
 func (l Literal) Instant() int64 {
-	if l.Kind == Date {
-		n, _ := ParseInstant(l.Text + "T00:00:00Z")
-		return n
-	}
-	n, _ := ParseInstant(l.Text)
+	n, _ := momentOf(l.Text)
 	return n
 }
 

@@ -15,6 +15,7 @@ const (
 	Date
 	Guid
 	Enumeration
+	Moment // of a field of which nothing is known beside a Date or a DateTimeOffset: it may hold either
 	TimeOfDay
 	Complex
 )
@@ -22,7 +23,7 @@ const (
 var kindNames = [...]string{
 	Untyped: "Edm.Untyped", Null: "null", Bool: "Edm.Boolean", Int: "Edm.Int64", Decimal: "Edm.Decimal", String: "Edm.String",
 	DateTimeOffset: "Edm.DateTimeOffset", Date: "Edm.Date", Guid: "Edm.Guid", Enumeration: "Edm.EnumType",
-	TimeOfDay: "Edm.TimeOfDay", Complex: "Edm.ComplexType",
+	Moment: "Edm.Date or Edm.DateTimeOffset", TimeOfDay: "Edm.TimeOfDay", Complex: "Edm.ComplexType",
 }
 
 // String returns the name in OData.
@@ -32,7 +33,15 @@ func (k Kind) String() string { return kindNames[k] }
 func (k Kind) number() bool { return k == Int || k == Decimal }
 
 // simple says whether a field of the kind can be compared with a literal that is not null.
-func (k Kind) simple() bool { return k >= Bool && k <= Enumeration }
+func (k Kind) simple() bool { return k >= Bool && k <= Moment }
+
+// time says whether k is compared as an instant, where one of two sides is a Moment.
+func (k Kind) time() bool { return k == Date || k == DateTimeOffset || k == Moment }
+
+// compares says whether values of two kinds compare.
+func (k Kind) compares(other Kind) bool {
+	return k == other || k.number() && other.number() || (k == Moment || other == Moment) && k.time() && other.time()
+}
 
 // Type is the type of a field or of an expression.
 type Type struct {

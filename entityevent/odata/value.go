@@ -54,6 +54,11 @@ func fit(raw []byte, kind Kind) value {
 				return value{kind: DateTimeOffset, n: n}
 			}
 			return value{}
+		case Moment:
+			if n, ok := momentOf(text(raw)); ok {
+				return value{kind: DateTimeOffset, n: n}
+			}
+			return value{}
 		default:
 		}
 	case 't', 'f':
@@ -96,6 +101,12 @@ func compare(a value, op Op, b value) bool {
 	}
 	var c int
 	switch {
+	case a.kind == DateTimeOffset && b.kind == Date:
+		n, _ := momentOf(b.s)
+		c = cmp.Compare(a.n, n)
+	case a.kind == Date && b.kind == DateTimeOffset:
+		n, _ := momentOf(a.s)
+		c = cmp.Compare(n, b.n)
 	case a.kind == Int && b.kind == Decimal:
 		c = compareMixed(a.n, b.f)
 	case a.kind == Decimal && b.kind == Int:

@@ -112,6 +112,10 @@ func (c *compiler) tree(terms []odata.Expr, operator string) string {
 func (c *compiler) comparison(e odata.Comparison) string {
 	left, a := c.value(e.Left)
 	right, b := c.value(e.Right)
+	if a == odata.Moment || b == odata.Moment {
+		left, a = moment(left, a)
+		right, b = moment(right, b)
+	}
 	switch alike := a == b && a != odata.Untyped || number(a) && number(b); {
 	case e.Op == odata.Eq && alike:
 		return "(" + left + " IS " + right + ")"
@@ -125,6 +129,17 @@ func (c *compiler) comparison(e odata.Comparison) string {
 		return c.truth(false)
 	}
 	return "coalesce(" + left + " " + operators[e.Op] + " " + right + ", 0)"
+}
+
+// moment makes what stands in a comparison with a Moment an instant.
+func moment(sql string, kind odata.Kind) (string, odata.Kind) {
+	switch kind {
+	case odata.Moment:
+		return sql, odata.DateTimeOffset
+	case odata.Date:
+		return "odata_moment(" + sql + ")", odata.DateTimeOffset
+	}
+	return sql, kind
 }
 
 var operators = map[odata.Op]string{odata.Gt: ">", odata.Ge: ">=", odata.Lt: "<", odata.Le: "<="}
@@ -142,6 +157,8 @@ func (c *compiler) membership(e odata.Membership) string {
 			null = true
 		case l.Kind == kind || number(l.Kind) && number(kind):
 			values = append(values, literalValue(l))
+		case kind == odata.Moment && (l.Kind == odata.Date || l.Kind == odata.DateTimeOffset):
+			values = append(values, l.Instant())
 		}
 	}
 	var found string

@@ -98,6 +98,8 @@ func fitted(text string, kind odata.Kind) string {
 		return "odata_date(" + text + ")"
 	case odata.DateTimeOffset:
 		return "odata_instant(" + text + ")"
+	case odata.Moment:
+		return "odata_moment(" + text + ")"
 	default:
 		return "NULL"
 	}

@@ -18,6 +18,7 @@ func register(c *sqlite3.SQLiteConn) error {
 		c.RegisterFunc("odata_toupper", func(v any) any { return ofText(v, func(s string) any { return strings.ToUpper(s) }) }, true),
 		c.RegisterFunc("odata_instant", func(v any) any { return ofText(v, instantOf) }, true),
 		c.RegisterFunc("odata_date", func(v any) any { return ofText(v, dateOf) }, true),
+		c.RegisterFunc("odata_moment", func(v any) any { return ofText(v, momentOf) }, true),
 		c.RegisterFunc("odata_number", func(v any) any { return ofText(v, numberOf) }, true),
 		c.RegisterFunc("odata_has", has, true),
 	)
@@ -42,6 +43,14 @@ func dateOf(s string) any {
 		return s
 	}
 	return nil
+}
+
+// momentOf reads a time, or a date as the midnight UTC with which it begins.
+func momentOf(s string) any {
+	if len(s) == len("2006-01-02") {
+		s += "T00:00:00Z"
+	}
+	return instantOf(s)
 }
 
 // numberOf reads a JSON number.

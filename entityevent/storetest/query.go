@@ -241,6 +241,7 @@ func (w *world) filter() odata.Expr {
 			"Beds in (7,1,9007199254740993,-1)", "Beds eq 7", "Id eq 4b1e3d6d-5b61-4f6d-a38f-9e3b1cb71ffa", "City in ('a','A','007')",
 			"ResourceRecordKey eq 'a'", "ResourceRecordKey in ('7','ü')", "ResourceRecordKey eq 'a' and ResourceName eq 'Property'", "ResourceRecordKey in ('a',null)",
 			"startswith(MediaKey,'O')", "toupper(MediaKey) eq 'A'",
+			"Odd gt 2024-05-06", "Odd le 2024-05-06T10:00:00Z", "Odd in (2024-05-06,2024-05-06T00:00:00Z,2024-02-29)", "Odd ne CloseDate", "Odds/any(x:x ge 2024-05-06)",
 		}).Draw(w.t, "more")
 		switch draw(w.t, 4) {
 		case 0:

@@ -77,7 +77,7 @@ func (w writer) about(f field, depth int) string {
 	switch k := f.of.Kind; {
 	case f.of.Collection:
 		return w.collection(f, depth)
-	case draw(w.T, 12) == 0, k == odata.Complex, k == odata.TimeOfDay, k == odata.Untyped:
+	case draw(w.T, 12) == 0, k == odata.Complex, k == odata.TimeOfDay, k == odata.Untyped && draw(w.T, 4) == 0:
 		return w.sides(f.name, pick(w.T, []string{"eq", "ne", "eq", "ne", "gt", "le"}), "null")
 	case k == odata.Bool && draw(w.T, 3) == 0:
 		return pick(w.T, []string{"", "not "}) + f.name
@@ -114,6 +114,9 @@ func (w writer) comparison(f field) string {
 	if draw(w.T, 4) == 0 {
 		alike := slices.DeleteFunc(slices.Clone(w.fields), func(o field) bool {
 			number := func(k odata.Kind) bool { return k == odata.Int || k == odata.Decimal }
+			if f.of.Kind == odata.Untyped { // compares with times alone
+				return o.of.Collection || o.of.Kind != odata.Date && o.of.Kind != odata.DateTimeOffset
+			}
 			return o.of.Collection || o.of.Enum != f.of.Enum || o.of.Kind != f.of.Kind && !(number(o.of.Kind) && number(f.of.Kind))
 		})
 		if len(alike) > 0 {
@@ -168,7 +171,7 @@ func (w writer) literal(of odata.Type) string {
 		return pick(w.T, append([]string{"0.5", "1.0", "1e2", "9007199254740992.0"}, integers...))
 	case odata.Decimal:
 		return pick(w.T, slices.Concat(integers, decimals))
-	case odata.DateTimeOffset:
+	case odata.DateTimeOffset, odata.Untyped:
 		return pick(w.T, slices.Concat(instants, dates, []string{"now()", "2024-05-06T10:00Z"}))
 	case odata.Date:
 		return pick(w.T, dates)

@@ -47,7 +47,7 @@ func Scope() odata.Scope {
 		"Appliances": list(odata.String), "Floors": list(odata.Int), "Opened": list(odata.DateTimeOffset), "Flags": list(odata.Bool),
 		"Statuses": {Kind: odata.Enumeration, Enum: status, Collection: true},
 		"Start":    of(odata.TimeOfDay),
-		"Odd":      of(odata.Untyped),
+		"Odd":      of(odata.Untyped), "Odds": list(odata.Untyped),
 		"Address": {Kind: odata.Complex, Fields: odata.Fields{
 			"City": of(odata.String), "Zip": of(odata.Int), "Lines": list(odata.String),
 			"Place": {Kind: odata.Complex, Fields: odata.Fields{"Height": of(odata.Decimal), "Seen": of(odata.DateTimeOffset)}},
