@@ -30,7 +30,7 @@ const (
 	placeQuery = `SELECT log, counter, (SELECT seq FROM floors WHERE feed = ?) FROM meta`
 
 	// Where the log goes on.
-	nextEvent     = `SELECT seq FROM events WHERE feed = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT 1`
+	nextEvent     = `SELECT seq, resource FROM events WHERE feed = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT 1`
 	previousEvent = `SELECT seq FROM events WHERE feed = ? AND seq > ? AND seq < ? ORDER BY seq DESC LIMIT 1`
 )
 
@@ -73,6 +73,7 @@ type eventReader struct {
 	times     bool
 	backwards bool
 	rest      stretch // to be looked at
+	first     string  // the resource of the event that the rest begins with
 	page      entityevent.Page
 }
 
@@ -150,7 +151,7 @@ func (r *eventReader) seek(c *conn) (bool, error) {
 	if r.backwards {
 		return c.one(previousEvent, func(row []driver.Value) { r.rest.high = integer(row[0]) + 1 }, r.view.Feed, r.rest.low, r.rest.high)
 	}
-	return c.one(nextEvent, func(row []driver.Value) { r.rest.low = integer(row[0]) - 1 }, r.view.Feed, r.rest.low, r.rest.high)
+	return c.one(nextEvent, func(row []driver.Value) { r.rest.low, r.first = integer(row[0])-1, str(row[1]) }, r.view.Feed, r.rest.low, r.rest.high)
 }
 
 // take takes what one look may take in from the rest.
@@ -171,6 +172,12 @@ func (r *eventReader) take() stretch {
 
 // look adds the events that come next to the page, which says where it ended if it is full.
 func (r *eventReader) look(c *conn) error {
+	if r.filter == nil && !r.backwards {
+		if err := r.dense(c); err != nil || len(r.page.Events) > r.limit || r.rest.empty() {
+			r.end()
+			return err
+		}
+	}
 	query, order := eventPage, ascending
 	if r.times {
 		query = eventTimes
@@ -179,20 +186,31 @@ func (r *eventReader) look(c *conn) error {
 		order = descending
 	}
 	var text, times string
+	p := &r.page
 	// One more tells that more follow.
-	err := r.ask(c, query, order, r.take(), r.limit+1, func(row []driver.Value) { text, times = str(row[0]), str(row[1]) })
+	err := r.ask(c, query, order, r.take(), r.limit+1-len(p.Events), func(row []driver.Value) { text, times = str(row[0]), str(row[1]) })
 	if err != nil || text == "" {
 		return err
 	}
-	p := &r.page
-	if p.Events, err = parseEvents(text, times); err != nil {
+	events, err := parseEvents(text, times)
+	if err != nil {
 		return err
 	}
+	if len(p.Events) > 0 {
+		events = append(p.Events, events...)
+	}
+	p.Events = events
+	r.end()
+	return nil
+}
+
+// end says where a page ended that is full.
+func (r *eventReader) end() {
+	p := &r.page
 	if p.More = len(p.Events) > r.limit; p.More {
 		p.Events = p.Events[:r.limit]
 		p.Through = p.Events[r.limit-1].Sequence
 	}
-	return nil
 }
 
 // parseEvents reads the row of a page. Its events share its memory.
