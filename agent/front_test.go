@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/resosync/resosync/config"
+	"github.com/resosync/resosync/entityevent/bearer"
 )
 
 // pipes is a listener in memory: its connections know deadlines, and hold nothing back.
@@ -299,7 +300,16 @@ func TestConnectionsWithoutRequests(t *testing.T) {
 
 // Every limit of a request has its status, in the form of the path.
 func TestRequestLimits(t *testing.T) {
-	a := openAgent(t, "producer: {clients: [{name: vendor}]}")
+	a := openAgent(t, "producer: {clients: [{name: vendor, scopes: [read, write]}]}\n"+oneFeed)
+	issue := func(token bearer.Token) string {
+		signed, _, err := a.authority.Issue(t.Context(), token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed
+	}
+	writer := issue(bearer.Token{Audience: bearer.API, Client: "vendor", Scopes: []string{"write"}})
+	pusher := issue(bearer.Token{Audience: bearer.Push("mls"), Client: "mls"})
 	server := httptest.NewUnstartedServer(nil)
 	real, err := newServer(a.config, newFront(a.config, a.gate, slog.New(slog.DiscardHandler), a.routes(t.Context(), "http://agent")), slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -309,6 +319,7 @@ func TestRequestLimits(t *testing.T) {
 	server.Start()
 	defer server.Close()
 	long := strings.Repeat("x", maxURI)
+	const announced = "Content-Length: 99000000000\r\nExpect: 100-continue\r\n\r\n" // answered without a 100
 	for _, c := range []struct {
 		request string
 		want    string
@@ -320,6 +331,9 @@ func TestRequestLimits(t *testing.T) {
 		{"GET /odata?x=" + strings.Repeat("x", 16<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", "401", `"401"`},
 		{"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", maxHeaderBytes+8192) + "\r\n\r\n", "431", ""},
 		{"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 20000\r\n\r\n" + strings.Repeat("x", 20_000), "413", `"error":"invalid_request"`},
+		{"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n" + announced, "413", `"error":"invalid_request"`},
+		{"POST /odata/Property HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer " + writer + "\r\n" + announced, "413", `"code":"413"`},
+		{"POST /webhooks/mls HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer " + pusher + "\r\n" + announced, "413", `"status":413`},
 	} {
 		conn, err := net.Dial("tcp", server.Listener.Addr().String())
 		if err != nil {

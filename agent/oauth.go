@@ -113,9 +113,13 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 			return nil, invalidRequest(name + " stands in the URL, where logs keep it: send it in the body")
 		}
 	}
+	tooLong := &grantError{http.StatusRequestEntityTooLarge, "invalid_request", fmt.Sprintf("The body is longer than %d bytes", maxTokenRequest)}
+	if r.ContentLength > maxTokenRequest { // who waits for a 100 is not told to send it
+		return nil, tooLong
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxTokenRequest))
-	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
-		return nil, &grantError{http.StatusRequestEntityTooLarge, "invalid_request", fmt.Sprintf("The body is longer than %d bytes", maxTokenRequest)}
+	if errors.As(err, new(*http.MaxBytesError)) {
+		return nil, tooLong
 	}
 	if err != nil {
 		return nil, invalidRequest("The body cannot be read to its end")

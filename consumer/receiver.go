@@ -223,6 +223,9 @@ func (r *Receiver) body(w http.ResponseWriter, req *http.Request) (text []byte, 
 	if limit <= 0 {
 		limit = 8 << 20
 	}
+	if req.ContentLength > limit { // who waits for a 100 is not told to send it
+		return nil, nil, bodyProblem(&http.MaxBytesError{Limit: limit})
+	}
 	var from io.Reader = http.MaxBytesReader(w, req.Body, limit)
 	switch encoding := strings.ToLower(req.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":

@@ -90,6 +90,9 @@ func (x *exchange) body() ([]byte, error) {
 	if limit <= 0 {
 		limit = defaultBody
 	}
+	if x.r.ContentLength > limit { // who waits for a 100 is not told to send it
+		return nil, tooLarge(limit)
+	}
 	var in io.Reader = http.MaxBytesReader(x.w, x.r.Body, limit)
 	switch encoding := strings.ToLower(strings.TrimSpace(x.r.Header.Get("Content-Encoding"))); encoding {
 	case "", "identity":
