@@ -164,20 +164,22 @@ func (t Token) check() error {
 
 // Verify returns the token that signed stands for, if it is genuine, valid now, known, not revoked and
 // for this audience: ErrUnauthorized or ErrAudience if not, and the store's error if it cannot tell.
-// The signature of a token is checked once and then remembered; the document is read every time.
+// The signature of a token is checked once and then remembered; the document is read every time, and what it
+// says is remembered as long as it is the same.
 func (a *Authority) Verify(ctx context.Context, signed, audience string) (Token, error) {
 	a.prepare()
-	c, err := a.claims(signed)
+	s, err := a.claims(signed)
 	if err != nil {
 		return Token{}, err
 	}
+	c := &s.claims
 	if err := a.clock.Validate(c); err != nil {
 		return Token{}, fmt.Errorf("%w: it has expired", ErrUnauthorized)
 	}
 	if c.Generation != 0 {
-		return a.granted(ctx, c, audience)
+		return a.granted(ctx, *c, audience)
 	}
-	t, _, err := a.read(ctx, c.ID)
+	t, _, err := a.read(ctx, c.ID, s)
 	switch {
 	case errors.Is(err, ErrNoToken):
 		return Token{}, fmt.Errorf("%w: it is not known here", ErrUnauthorized)
@@ -196,13 +198,13 @@ func (a *Authority) Verify(ctx context.Context, signed, audience string) (Token,
 }
 
 // claims returns what signed says, if the signature is ours.
-func (a *Authority) claims(signed string) (claims, error) {
+func (a *Authority) claims(signed string) (*signature, error) {
 	// Decoders of base64 skip line ends: one token would have many texts.
 	if signed == "" || len(signed) > maxSigned || strings.ContainsAny(signed, "\r\n") {
-		return claims{}, fmt.Errorf("%w: it is not one of this agent", ErrUnauthorized)
+		return nil, fmt.Errorf("%w: it is not one of this agent", ErrUnauthorized)
 	}
-	if c, ok := a.genuine.get(signed); ok {
-		return c, nil
+	if s := a.genuine.get(signed); s != nil {
+		return s, nil
 	}
 	var c claims
 	// The library's errors may repeat parts of the token.
@@ -214,16 +216,15 @@ func (a *Authority) claims(signed string) (claims, error) {
 		}
 		return a.Key.Public(), nil
 	}); err != nil || c.ID == "" {
-		return claims{}, fmt.Errorf("%w: it is not one of this agent", ErrUnauthorized)
+		return nil, fmt.Errorf("%w: it is not one of this agent", ErrUnauthorized)
 	}
-	a.genuine.put(signed, c)
-	return c, nil
+	return a.genuine.put(signed, c), nil
 }
 
 // Revoke ends a token: durably, and from the next Verify on. Revoking it again changes nothing.
 func (a *Authority) Revoke(ctx context.Context, id string) error {
 	for {
-		t, version, err := a.read(ctx, id)
+		t, version, err := a.read(ctx, id, &signature{})
 		if err != nil || !t.Revoked.IsZero() {
 			return err
 		}
@@ -249,7 +250,8 @@ func (a *Authority) List(ctx context.Context) ([]Token, error) {
 	return tokens, nil
 }
 
-func (a *Authority) read(ctx context.Context, id string) (t Token, version int64, err error) {
+// read reads the document of a token, of which a signature may know what it says.
+func (a *Authority) read(ctx context.Context, id string, s *signature) (t Token, version int64, err error) {
 	doc, err := a.Store.Get(ctx, Kind, id)
 	if err != nil {
 		return Token{}, 0, fmt.Errorf("token %s: %w", id, err)
@@ -257,7 +259,7 @@ func (a *Authority) read(ctx context.Context, id string) (t Token, version int64
 	if doc.Version == 0 {
 		return Token{}, 0, fmt.Errorf("token %s: %w", id, ErrNoToken)
 	}
-	if err := json.Unmarshal(doc.Body, &t); err != nil {
+	if t, err = s.token(doc.Body); err != nil {
 		return Token{}, 0, fmt.Errorf("token %s: %w", id, err)
 	}
 	return t, doc.Version, nil
