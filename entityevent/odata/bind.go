@@ -119,6 +119,7 @@ func (p *parser) untyped(side *node, other Type) {
 		other.Kind = String
 	case Date, DateTimeOffset:
 		other.Kind = Moment
+	default:
 	}
 	side.Expr = as(side.Expr, other.Kind)
 }

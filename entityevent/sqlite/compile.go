@@ -138,8 +138,9 @@ func moment(sql string, kind odata.Kind) (string, odata.Kind) {
 		return sql, odata.DateTimeOffset
 	case odata.Date:
 		return "odata_moment(" + sql + ")", odata.DateTimeOffset
+	default:
+		return sql, kind
 	}
-	return sql, kind
 }
 
 var operators = map[odata.Op]string{odata.Gt: ">", odata.Ge: ">=", odata.Lt: "<", odata.Le: "<="}
