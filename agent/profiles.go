@@ -52,7 +52,7 @@ func checkProfiles(c *config.Config, edmx *metadata.Schema) error {
 	for _, name := range slices.Sorted(maps.Keys(c.Producer.Profiles)) {
 		for _, resource := range slices.Sorted(maps.Keys(c.Producer.Profiles[name])) {
 			path, access := "producer.profiles."+name+"."+resource, c.Producer.Profiles[name][resource]
-			scope := edmx.Scope(resource, nil)
+			scope := edmx.Scope(resource)
 			if scope == nil {
 				report(path, "producer.metadata declares no resource %s", resource)
 				continue
@@ -85,10 +85,13 @@ func accesses(c *config.Config, masks map[string]entityevent.Mask) map[string]ac
 	for _, client := range c.Producer.Clients {
 		a := access{scopes: client.Scopes, mask: entityevent.Everyone}
 		if client.Profile != "" {
-			a.profile, a.mask, a.hide = client.Profile, masks[client.Profile], map[string][]string{}
+			a.profile, a.mask, a.hide, a.inline = client.Profile, masks[client.Profile], map[string][]string{}, map[string]string{}
 			for resource, rule := range c.Producer.Profiles[client.Profile] {
 				if len(rule.Hide) > 0 {
 					a.hide[resource] = rule.Hide
+				}
+				if rule.Filter == "" {
+					a.inline[resource] = rule.With
 				}
 			}
 		}

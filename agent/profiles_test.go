@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,7 +102,7 @@ func TestProfilesFilterAsClientsDo(t *testing.T) {
 			refused++ // whoever wrote it is told
 			continue
 		}
-		typed, err := odata.ParseFilter(text, edmx.Scope("Property", nil))
+		typed, err := odata.ParseFilter(text, edmx.Scope("Property"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,6 +122,28 @@ func TestProfilesFilterAsClientsDo(t *testing.T) {
 	}
 	if asked < 2*refused {
 		t.Errorf("%d were compared and %d refused", asked, refused)
+	}
+}
+
+// A client of a profile sees records inside others only of a resource that the profile shows whole, or with them.
+func TestInlineRecordsOfProfiles(t *testing.T) {
+	c, err := config.Parse("c.yaml", []byte(`producer:
+  clients: [{name: a, profile: idx}, {name: b}]
+  profiles:
+    idx:
+      Property: {filter: "ListPrice gt 1"}
+      Media: {with: Property}
+      Member: {hide: [MemberEmail]}
+`), os.LookupEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := accesses(c, nil)
+	if got := all["a"].inline; !maps.Equal(got, map[string]string{"Media": "Property", "Member": ""}) {
+		t.Errorf("%v", got)
+	}
+	if got := all["b"]; got.profile != "" || got.inline != nil {
+		t.Errorf("without a profile: %+v", got)
 	}
 }
 

@@ -28,7 +28,7 @@ func (x *exchange) appendEntity(dst []byte, r *reading, e *entity) []byte {
 			dst = append(append(dst, x.Root...), '/')
 			dst = append(odata.AppendKeySegment(dst, r.resource, e.Key, r.quoted), `",`...)
 		}
-		dst = appendTag(append(dst, `"@odata.etag":`...), e.Hash)
+		dst = appendTag(append(dst, `"@odata.etag":`...), x.tag(e.Hash))
 	}
 	return append(x.appendContent(dst, r, e), '}')
 }

@@ -88,7 +88,7 @@ func (x *exchange) expand(ctx context.Context, r *reading, all []*entity, most i
 		for _, owner := range all {
 			f := &owner.families[i]
 			if len(f.members) == 0 && f.count == 0 {
-				*f = e.inline(owner.Body)
+				*f = x.inline(e, owner.Record)
 				found = append(found, f.members...)
 			}
 		}
@@ -208,11 +208,11 @@ func (x *exchange) others(ctx context.Context, i int, e expansion, all []*entity
 
 // inline returns the family that stands in a record's body: some sources know Media only so. A member that
 // holds no objects is none.
-func (e expansion) inline(body []byte) family {
-	value := entityevent.Member(body, e.link.Name)
+func (x *exchange) inline(e expansion, owner entityevent.Record) family {
+	value := entityevent.Member(owner.Body, e.link.Name)
 	var elements []json.RawMessage
 	switch {
-	case len(value) == 0:
+	case len(value) == 0, !x.client.sees(owner.Resource, e.link.Target):
 	case e.link.Many && value[0] == '[':
 		_ = json.Unmarshal(value, &elements) // a stored value is JSON
 	case !e.link.Many && value[0] == '{':

@@ -12,28 +12,20 @@ import (
 func (x *exchange) navigate(key string, rest []string) error {
 	p := x.path
 	var link metadata.Link
-	err := x.bound(func(m *metadata.Schema) error {
+	var r *reading
+	counts := false
+	err := x.bound(func(m *metadata.Schema) (err error) {
 		b := binder{exchange: x, model: m}
-		scope := m.Scope(p.Resource, x.client.Hide[p.Resource])
-		var ok bool
-		if link, ok = b.link(p.Resource, rest[0], scope); ok {
-			return nil
+		if link, err = b.below(p.Resource, rest[0]); err != nil {
+			return err
 		}
-		if scope != nil {
-			if _, ok := scope.Field(rest[0]); ok {
-				return notOffered("", "A single field of a record is not offered: read the record with $select="+rest[0])
-			}
+		counts = len(rest) == 2 && rest[1] == "$count" && link.Many
+		if len(rest) > 1 && !counts {
+			return notFound("Below " + link.Name + " of a record there is nothing but $count")
 		}
-		return notFound(p.Resource + " leads to nothing called " + strconv.Quote(rest[0]))
-	})
-	if err != nil {
+		r, err = b.reading(link.Target, b.inner(p.Resource, link), x.options, 1)
 		return err
-	}
-	counts := len(rest) == 2 && rest[1] == "$count" && link.Many
-	if len(rest) > 1 && !counts {
-		return notFound("Below " + link.Name + " of a record there is nothing but $count")
-	}
-	r, err := x.understand(link.Target)
+	})
 	if err != nil {
 		return err
 	}
@@ -56,14 +48,29 @@ func (x *exchange) navigate(key string, rest []string) error {
 	return x.inlined(expansion{link, r}, owner, counts)
 }
 
+// below returns the link that a path follows.
+func (b *binder) below(resource, name string) (metadata.Link, error) {
+	link, ok := b.link(resource, name)
+	if ok {
+		return link, nil
+	}
+	if b.model.Scope(resource) != nil {
+		if _, ok := b.scope(resource).Field(name); ok {
+			return link, notOffered("", "A single field of a record is not offered: read the record with $select="+name)
+		}
+	}
+	return link, notFound(resource + " leads to nothing called " + strconv.Quote(name))
+}
+
 // other answers with the one record to which a link leads: 204 if it leads to none.
 func (x *exchange) other(r *reading, link metadata.Link, owner entityevent.Record) error {
+	f := x.inline(expansion{link, r}, owner)
 	if link.Followed() {
-		if key := entityevent.StringMember(owner.Body, link.Field); key != "" {
+		key := entityevent.StringMember(owner.Body, link.Field)
+		if key != "" && (len(f.members) == 0 || x.exists(entityevent.Query{Resource: link.Target, Keys: []string{key}})) {
 			return x.record(r, key)
 		}
 	}
-	f := expansion{link, r}.inline(owner.Body)
 	if len(f.members) == 0 {
 		x.w.WriteHeader(http.StatusNoContent)
 		return nil
@@ -82,13 +89,17 @@ func (x *exchange) exists(q entityevent.Query) bool {
 
 // inlined answers with the records that stand in the body of their owner.
 func (x *exchange) inlined(e expansion, owner entityevent.Record, counts bool) error {
-	f := e.inline(owner.Body)
+	f := x.inline(e, owner)
 	if counts {
 		return x.writeCount(f.count)
 	}
 	s := x.stream(http.StatusOK)
 	defer s.release()
-	x.begin(s, e.resource+x.selectList(e.reading))
+	context := e.resource + x.selectList(e.reading)
+	if e.resource == "" {
+		context = "Collection(Edm.Untyped)"
+	}
+	x.begin(s, context)
 	if e.options.Count {
 		s.member("@odata.count")
 		s.buf = x.appendInt(s.buf, f.count)

@@ -37,7 +37,7 @@ const (
 func (x *exchange) understand(resource string) (r *reading, err error) {
 	err = x.bound(func(m *metadata.Schema) (err error) {
 		b := binder{exchange: x, model: m}
-		r, err = b.reading(resource, x.options, 1)
+		r, err = b.reading(resource, b.scope(resource), x.options, 1)
 		return err
 	})
 	return r, err
@@ -62,7 +62,7 @@ type binder struct {
 	expanded int
 }
 
-func (b *binder) reading(resource string, o odata.Options, level int) (*reading, error) {
+func (b *binder) reading(resource string, scope odata.Scope, o odata.Options, level int) (*reading, error) {
 	r := &reading{resource: resource, options: o, top: math.MaxInt64, shape: b.shape(resource)}
 	var edmType string
 	r.key, edmType, _ = b.Schema.keyField(resource)
@@ -70,7 +70,6 @@ func (b *binder) reading(resource string, o odata.Options, level int) (*reading,
 	if o.Top != nil {
 		r.top = *o.Top
 	}
-	scope := b.model.Scope(resource, r.shape.hidden)
 	if o.Filter != nil {
 		filter, err := odata.ParseFilter(*o.Filter, scope)
 		if err != nil {
@@ -103,7 +102,7 @@ func (b *binder) reading(resource string, o odata.Options, level int) (*reading,
 	if o.Expand == nil {
 		return r, nil
 	}
-	return r, b.expand(r, scope, level)
+	return r, b.expand(r, level)
 }
 
 // selectable is a scope with the navigations beside the fields: a record that holds its Media itself may be
@@ -113,7 +112,7 @@ func (b *binder) selectable(resource string, scope odata.Scope) odata.Scope {
 		return nil
 	}
 	return navigable{scope, func(name string) bool {
-		_, ok := b.link(resource, name, scope)
+		_, ok := b.link(resource, name)
 		return ok
 	}}
 }
@@ -131,9 +130,9 @@ func (n navigable) Field(name string) (odata.Type, bool) {
 }
 
 // expand binds $expand.
-func (b *binder) expand(r *reading, scope odata.Scope, level int) error {
+func (b *binder) expand(r *reading, level int) error {
 	all, err := odata.ParseExpand(*r.options.Expand, func(name string) bool {
-		_, ok := b.link(r.resource, name, scope)
+		_, ok := b.link(r.resource, name)
 		return ok
 	})
 	if err != nil {
@@ -146,11 +145,11 @@ func (b *binder) expand(r *reading, scope odata.Scope, level int) error {
 		if slices.ContainsFunc(r.expands, func(other expansion) bool { return other.link.Name == e.Name }) {
 			return badRequest("$expand", e.Name+" stands twice in $expand")
 		}
-		link, _ := b.link(r.resource, e.Name, scope)
+		link, _ := b.link(r.resource, e.Name)
 		if err := b.suits(link, e.Options); err != nil {
 			return e.Within(err)
 		}
-		inner, err := b.reading(link.Target, e.Options, level+1)
+		inner, err := b.reading(link.Target, b.inner(r.resource, link), e.Options, level+1)
 		if err != nil {
 			return e.Within(err)
 		}
@@ -172,31 +171,22 @@ func (b *binder) suits(link metadata.Link, o odata.Options) error {
 
 // link returns a navigation that the client may follow. One that the schema does not know as such may still
 // be: records that hold others themselves.
-func (b *binder) link(resource, name string, scope odata.Scope) (metadata.Link, bool) {
-	hidden := b.client.Hide[resource]
-	if slices.Contains(hidden, name) {
+func (b *binder) link(resource, name string) (metadata.Link, bool) {
+	if slices.Contains(b.client.Hide[resource], name) {
 		return metadata.Link{}, false
 	}
 	l, ok := b.model.Link(resource, name)
 	if ok {
-		// To follow a link tells what its fields hold.
-		hides := func(resource, field string) bool {
-			return field != "" && slices.Contains(b.client.Hide[resource], field)
-		}
-		return l, !hides(resource, l.Field) && !hides(l.Target, l.ParentField) && !hides(l.Target, l.ParentResourceField)
+		return l, b.client.follows(resource, l)
 	}
-	if scope == nil {
+	if b.model.Scope(resource) == nil {
 		return l, false
 	}
-	t, ok := scope.Field(name)
+	t, ok := b.scope(resource).Field(name)
 	if !ok || t.Kind != odata.Untyped && t.Kind != odata.Complex {
 		return l, false
 	}
-	l = metadata.Link{Name: name, Many: t.Collection}
-	if b.model.Type(name) != nil {
-		l.Target = name
-	}
-	return l, true
+	return metadata.Link{Name: name, Many: t.Collection, Target: b.model.Target(resource, name)}, true
 }
 
 // query is the reading as the store takes it.

@@ -41,6 +41,9 @@ func (x *exchange) records() error {
 	if x.options.LastEvent != nil {
 		return badRequest("last_event", "last_event is for EntityEvent")
 	}
+	if err := x.secretTags(); err != nil {
+		return err
+	}
 	if p.Key != nil && len(p.Rest) > 0 {
 		return x.navigate(*p.Key, p.Rest)
 	}
@@ -191,12 +194,12 @@ func (x *exchange) record(r *reading, key string) error {
 
 // answer answers with a record, if it is not the one that the client has.
 func (x *exchange) answer(ctx context.Context, r *reading, record entityevent.Record) error {
-	if asked := x.r.Header.Get("If-Match"); asked != "" && !matches(asked, record.Hash) {
+	if asked := x.r.Header.Get("If-Match"); asked != "" && !matches(asked, x.tag(record.Hash)) {
 		return &odata.Error{Status: http.StatusPreconditionFailed, Target: "If-Match", Message: "The record is not what the request takes it for: read it again"}
 	}
 	// The tag is the record's alone: what is expanded may have changed.
-	if asked := x.r.Header.Get("If-None-Match"); asked != "" && r.expands == nil && matches(asked, record.Hash) {
-		x.w.Header().Set("ETag", etag(record.Hash))
+	if asked := x.r.Header.Get("If-None-Match"); asked != "" && r.expands == nil && matches(asked, x.tag(record.Hash)) {
+		x.w.Header().Set("ETag", etag(x.tag(record.Hash)))
 		x.w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -216,9 +219,13 @@ func (x *exchange) writeRecord(status int, record entityevent.Record, edmType st
 func (x *exchange) writeEntity(status int, r *reading, e *entity) {
 	s := x.stream(status)
 	defer s.release()
-	x.begin(s, r.resource+x.selectList(r)+"/$entity")
+	context := r.resource + x.selectList(r) + "/$entity"
+	if r.resource == "" {
+		context = "Edm.Untyped"
+	}
+	x.begin(s, context)
 	if !e.Hash.IsZero() {
-		x.w.Header().Set("ETag", etag(e.Hash))
+		x.w.Header().Set("ETag", etag(x.tag(e.Hash)))
 	}
 	if !x.format.bare() && !e.Hash.IsZero() {
 		at := x.Root + "/" + odata.KeySegment(r.resource, e.Key, r.quoted)
@@ -229,7 +236,7 @@ func (x *exchange) writeEntity(status int, r *reading, e *entity) {
 			s.quoted(at)
 		}
 		s.member("@odata.etag")
-		s.buf = appendTag(s.buf, e.Hash)
+		s.buf = appendTag(s.buf, x.tag(e.Hash))
 	}
 	s.buf = append(x.appendContent(s.buf, r, e), '}')
 	s.end()

@@ -2,6 +2,7 @@ package producer
 
 import (
 	"errors"
+	"hash"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -21,6 +22,10 @@ type Client struct {
 	// Hide are the fields that it does not know, by resource: none of its answers has them, and it cannot
 	// ask for them.
 	Hide map[string][]string
+	// Inline are, for a client with a Profile, the resources whose records it sees also where they stand in the
+	// records of another, each with the only one in which it does ("": in any). Records of the others it sees
+	// by themselves alone.
+	Inline map[string]string
 }
 
 // Gate decides who may ask.
@@ -61,7 +66,8 @@ type Server struct {
 	MaxBody  int64        // of a write, in bytes. Default 8 MB.
 	Logger   *slog.Logger // Default: discards.
 
-	holds holds
+	holds  holds
+	tagKey tagKey
 
 	// The requests that an unavailable store failed since the last one that it did not; a full disk fails
 	// the writes alone.
@@ -117,8 +123,9 @@ type exchange struct {
 	prefer  preferences
 	version string // of OData
 	format  format
-	gzip    bool   // the answer may be compressed
-	paused  *pause // the request is held; nil: it is not
+	gzip    bool      // the answer may be compressed
+	paused  *pause    // the request is held; nil: it is not
+	tagger  hash.Hash // of secret entity tags; nil: they are the records' hashes
 }
 
 // serve answers a request, in x. It returns an error only if nothing was written yet.
@@ -145,6 +152,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, version string, x
 		return err
 	}
 	x.view = entityevent.View{Feed: s.feed(), Mask: x.client.Mask}
+	if path.Resource == "$batch" && r.Method == http.MethodPost {
+		return notOffered("", "$batch is not offered: send the requests one by one, over one connection")
+	}
 	if !allows || r.Method == http.MethodOptions {
 		w.Header().Set("Allow", strings.Join(allow, ", "))
 	}

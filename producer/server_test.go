@@ -329,6 +329,10 @@ func TestMethods(t *testing.T) {
 			t.Errorf("OPTIONS %s: Allow %q, want %q", c.target, a.header.Get("Allow"), c.allow)
 		}
 	}
+	batch := s.do("POST", "/$batch", `{"requests":[]}`)
+	batch.want(t, 501)
+	checkError(t, batch)
+	s.do("POST", "/$batch", "{}", "Authorization: none").want(t, 401)
 	s.server.Writable = false
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
 		target := "/Property('a')"

@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 
@@ -12,18 +13,24 @@ import (
 type shape struct {
 	selected []string                 // nil: all
 	hidden   []string                 // never
-	inner    func(name string) *shape // of objects in a member; nil: as they are
+	inner    func(name string) *shape // of objects in a member, nil if they are not shown; without it they leave as they are
 	strings  func(name string) bool   // numbers of the member leave as strings
 }
 
 // shape returns what the client may see of a resource.
 func (x *exchange) shape(resource string) shape {
-	if len(x.client.Hide) == 0 {
+	if !x.client.limited() {
 		return shape{}
 	}
-	return shape{hidden: x.client.Hide[resource], inner: func(name string) *shape {
-		inner := x.shape(x.Schema.target(resource, name))
-		return &inner
+	return shape{hidden: x.client.Hide[resource], inner: func(name string) (inner *shape) {
+		_ = x.Schema.look(func(m *metadata.Schema) error {
+			if target, shown := x.client.inner(m, resource, name); shown {
+				within := x.shape(target)
+				inner = &within
+			}
+			return nil
+		})
+		return inner
 	}}
 }
 
@@ -37,51 +44,43 @@ func (s *shape) appendMembers(dst, body []byte, replaced []string) []byte {
 		if s.selected != nil && !slices.Contains(s.selected, name) || slices.Contains(s.hidden, name) || slices.Contains(replaced, name) {
 			return nil
 		}
+		var inner *shape
+		if s.inner != nil && bytes.IndexByte(value, '{') >= 0 && (value[0] == '{' || value[0] == '[') {
+			if inner = s.inner(name); inner == nil {
+				return nil
+			}
+		}
 		if len(dst) > start {
 			dst = append(dst, ',')
 		}
 		dst = append(appendString(dst, name), ':')
-		dst = s.appendValue(dst, name, value)
+		dst = s.appendValue(dst, name, value, inner)
 		return nil
 	})
 	return dst
 }
 
-func (s *shape) appendValue(dst []byte, name string, value []byte) []byte {
-	object := value[0] == '{'
+func (s *shape) appendValue(dst []byte, name string, value []byte, inner *shape) []byte {
 	var elements []json.RawMessage
-	if value[0] == '[' && (s.inner != nil || s.strings != nil) {
+	if value[0] == '[' && (inner != nil || s.strings != nil) {
 		_ = json.Unmarshal(value, &elements) // a stored value is JSON
 	}
 	switch {
-	case object && s.inner != nil:
-		return append(s.inner(name).appendMembers(append(dst, '{'), value, nil), '}')
+	case value[0] == '{' && inner != nil:
+		return append(inner.appendMembers(append(dst, '{'), value, nil), '}')
 	case elements != nil:
 		dst = append(dst, '[')
 		for i, e := range elements {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = s.appendValue(dst, name, e)
+			dst = s.appendValue(dst, name, e, inner)
 		}
 		return append(dst, ']')
 	case s.strings != nil && (value[0] == '-' || value[0] >= '0' && value[0] <= '9') && s.strings(name):
 		return append(append(append(dst, '"'), value...), '"')
 	}
 	return append(dst, value...)
-}
-
-// target returns the resource whose records may stand in a member of a record. Where nothing says it, the
-// name does.
-func (s *Schema) target(resource, member string) string {
-	target := member
-	_ = s.look(func(m *metadata.Schema) error {
-		if l, ok := m.Link(resource, member); ok && l.Target != "" {
-			target = l.Target
-		}
-		return nil
-	})
-	return target
 }
 
 // large says of a resource's members whether their numbers may be beyond what a float64 holds: Edm.Int64

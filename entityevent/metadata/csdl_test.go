@@ -230,13 +230,13 @@ func TestMergingKeepsAnnotations(t *testing.T) {
 	if f, _ := s.Field("Property", "PostalCode"); f.Lookup != "PostalCode" {
 		t.Errorf("the annotation from outside is not read: %+v", f)
 	}
-	if e, ok := s.Scope("Property", nil).Enum("org.reso.metadata.enums.PropertyType"); !ok || len(e.Members) != 5 || e.Flags {
+	if e, ok := s.Scope("Property").Enum("org.reso.metadata.enums.PropertyType"); !ok || len(e.Members) != 5 || e.Flags {
 		t.Errorf("%+v", e)
 	}
-	if e, ok := s.Scope("Property", nil).Enum("reso.PropertyType"); !ok || len(e.Members) != 5 {
+	if e, ok := s.Scope("Property").Enum("reso.PropertyType"); !ok || len(e.Members) != 5 {
 		t.Errorf("by the alias of the schema that is served: %+v", e)
 	}
-	if e, ok := s.Scope("Property", nil).Enum("ShowingDays"); !ok || !e.Flags {
+	if e, ok := s.Scope("Property").Enum("ShowingDays"); !ok || !e.Flags {
 		t.Errorf("%+v", e)
 	}
 	if f, _ := s.Field("Property", "X_Address"); f.Type != "org.reso.metadata.X_Address" {
@@ -277,7 +277,7 @@ func TestMergingRewritesEveryReference(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, text)
 		}
 	}
-	if e, ok := s.Scope("Homes", nil).Enum("bee.Home"); !ok || e.Name != "a.Home2" {
+	if e, ok := s.Scope("Homes").Enum("bee.Home"); !ok || e.Name != "a.Home2" {
 		t.Errorf("an alias of a reference: %+v", e)
 	}
 }

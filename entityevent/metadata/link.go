@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -75,7 +76,8 @@ var manies = map[string]map[string]string{
 }
 
 // Link returns a navigation of a resource: one that the document declares, or one of the Data Dictionary, in
-// a document between resources that it has. How to follow it say the document's referential constraints and
+// a document between resources that it has. That some records hold themselves what it leads to changes nothing
+// for the others, unless the document declares such a field. How to follow it say the document's referential constraints and
 // partners, else the Data Dictionary's fields, if the resources have them; if nothing says it the link is
 // not Followed. It is false for a name that is no navigation.
 func (s *Schema) Link(resource, name string) (Link, bool) {
@@ -85,18 +87,48 @@ func (s *Schema) Link(resource, name string) (Link, bool) {
 	if n, ok := s.navigation(resource, name); ok {
 		return s.declared(resource, n), true
 	}
-	if _, ok := s.Field(resource, name); ok {
+	if _, ok := s.Field(resource, name); ok && s.read {
 		return Link{}, false // the records hold it themselves
 	}
-	l := Link{Name: name, Target: ones[resource][name]}
-	if many, ok := manies[resource][name]; ok {
-		l.Target, l.Many = many, true
-	}
+	l := Link{Name: name}
+	l.Target, l.Many = dictionary(resource, name)
 	if l.Target == "" || s.read && s.Type(l.Target) == nil {
 		return Link{}, false
 	}
 	s.guess(resource, &l)
 	return l, l.Followed()
+}
+
+// dictionary returns where a link of the Data Dictionary leads, "" if it has none of the name.
+func dictionary(resource, name string) (target string, many bool) {
+	if target, many = manies[resource][name]; many {
+		return target, true
+	}
+	return ones[resource][name], false
+}
+
+// Target returns the resource whose records may stand in a member of a resource's: the one to which a link of
+// this name leads, else the one of this name, "" if there is neither. In an object that is no record (resource
+// "") the member may be any link of the Data Dictionary.
+func (s *Schema) Target(resource, member string) string {
+	if n, ok := s.navigation(resource, member); ok {
+		return s.declared(resource, n).Target
+	}
+	target, _ := dictionary(resource, member)
+	if resource == "" {
+		for _, links := range [...]map[string]map[string]string{ones, manies} {
+			for of := range links {
+				target = cmp.Or(target, links[of][member]) // a name leads to the same from everywhere
+			}
+		}
+	}
+	if _, known := s.KnownKey(member); target == "" && (known || s.Type(member) != nil) {
+		target = member
+	}
+	if s.read && s.Type(target) == nil {
+		return ""
+	}
+	return target
 }
 
 // Links returns the names of a resource's navigations that can be followed, to resources that the schema

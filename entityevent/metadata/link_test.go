@@ -1,6 +1,7 @@
 package metadata_test
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -63,9 +64,11 @@ func TestLinksOfTheDataDictionary(t *testing.T) {
 			t.Errorf("%s/%s leads to %+v", c[0], c[1], l)
 		}
 	}
-	s.Infer("Property", []byte(`{"Media":[{"MediaKey":"1"}]}`))
-	if l, ok := s.Link("Property", "Media"); ok {
-		t.Errorf("the records hold their Media, and yet it leads to %+v", l)
+	s.Infer("Property", []byte(`{"Media":[{"MediaKey":"1"}],"ListAgent":{"MemberKey":"1"},"ListOffice":"Main"}`))
+	for _, want := range []metadata.Link{media, one("ListAgent", "Member"), one("ListOffice", "Office")} {
+		if l, ok := s.Link("Property", want.Name); !ok || l != want {
+			t.Errorf("one record holds its %s, and it leads to %v %+v for all", want.Name, ok, l)
+		}
 	}
 }
 
@@ -152,5 +155,49 @@ func TestParent(t *testing.T) {
 		if parent != c.parent || key != c.child || ok != (c.parent != "") {
 			t.Errorf("%s %v belongs to %q %q %v", c.resource, c.members, parent, key, ok)
 		}
+	}
+}
+
+// TestTarget: whose records may stand in a member.
+func TestTarget(t *testing.T) {
+	inferred, document := &metadata.Schema{Namespace: metadata.Namespace}, read(t, fixture(t))
+	inferred.Infer("Boat", []byte(`{"BoatKey":"1","Media":[{}]}`))
+	for _, c := range []struct {
+		schema                 *metadata.Schema
+		resource, member, want string
+	}{
+		{inferred, "Property", "ListAgent", "Member"}, {inferred, "Property", "Rooms", "PropertyRooms"}, {inferred, "Property", "Media", "Media"},
+		{inferred, "Property", "X_Address", ""}, {inferred, "Property", "Boat", "Boat"}, {inferred, "Boat", "Media", "Media"}, {inferred, "Boat", "ListAgent", ""},
+		{inferred, "", "ListAgent", "Member"}, {inferred, "", "Rooms", "PropertyRooms"}, {inferred, "", "Yacht", ""},
+		{document, "Property", "ListAgent", "Member"}, {document, "Property", "OriginatingSystem", "Office"}, {document, "Property", "Rooms", ""},
+		{document, "", "ListAgent", "Member"}, {document, "Property", "Showing", ""},
+	} {
+		if got := c.schema.Target(c.resource, c.member); got != c.want {
+			t.Errorf("%s in %q: %q, not %q", c.member, c.resource, got, c.want)
+		}
+	}
+}
+
+// TestLinkInPlaceOfAField: records of their own have a navigation also where some listings hold them.
+func TestLinkInPlaceOfAField(t *testing.T) {
+	s := inferred(t, "Property", "Media", "Member")
+	s.Infer("Property", []byte(`{"Media":[{"MediaKey":"1"}],"ListAgent":"Ann","UnitTypes":[{}]}`))
+	var b bytes.Buffer
+	if err := s.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	written := read(t, b.String())
+	if err := written.Check(); err != nil {
+		t.Error(err)
+	}
+	got := map[string]bool{}
+	for _, name := range []string{"Media", "ListAgent", "UnitTypes"} {
+		_, got[name] = written.Field("Property", name)
+	}
+	if d := cmp.Diff(map[string]bool{"Media": false, "ListAgent": true, "UnitTypes": true}, got); d != "" {
+		t.Errorf("the fields: %s", d)
+	}
+	if l, ok := written.Link("Property", "Media"); !ok || !l.Many || l.Target != "Media" {
+		t.Errorf("Media: %v %+v", ok, l)
 	}
 }

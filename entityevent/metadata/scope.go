@@ -1,16 +1,15 @@
 package metadata
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/resosync/resosync/entityevent/odata"
 )
 
-// Scope returns what the names in a filter of a resource's records mean, without the hidden fields. It
-// stays as it is while the schema grows. The scope of an inferred resource knows its ModificationTimestamp
-// and its key before a record showed them. It is nil if there is no such resource.
-func (s *Schema) Scope(resource string, hidden []string) odata.Scope {
+// Scope returns what the names in a filter of a resource's records mean. It stays as it is while the schema
+// grows. The scope of an inferred resource knows its ModificationTimestamp and its key before a record showed
+// them. It is nil if there is no such resource.
+func (s *Schema) Scope(resource string) odata.Scope {
 	cached, ok := s.scopes.Load(resource)
 	if !ok {
 		fields := s.typed(resource)
@@ -19,18 +18,17 @@ func (s *Schema) Scope(resource string, hidden []string) odata.Scope {
 		}
 		cached, _ = s.scopes.LoadOrStore(resource, fields)
 	}
-	return &scope{fields: cached.(map[string]odata.Type), hidden: hidden, enums: s.enums}
+	return &scope{fields: cached.(map[string]odata.Type), enums: s.enums}
 }
 
 type scope struct {
 	fields map[string]odata.Type // shared and never changed
-	hidden []string
 	enums  map[string]*odata.Enum
 }
 
 func (s *scope) Field(name string) (odata.Type, bool) {
 	t, ok := s.fields[name]
-	return t, ok && !slices.Contains(s.hidden, name)
+	return t, ok
 }
 
 func (s *scope) Enum(name string) (*odata.Enum, bool) {
@@ -102,11 +100,16 @@ var kinds = map[string]odata.Kind{
 	"Edm.TimeOfDay": odata.TimeOfDay,
 }
 
+// innerType returns the type of a collection's values, or the type itself.
+func innerType(edmType string) string {
+	inner, _ := strings.CutPrefix(edmType, "Collection(")
+	return strings.TrimSuffix(inner, ")")
+}
+
 // typeOf returns the type of a field for filters.
 func (s *Schema) typeOf(edmType string) odata.Type {
-	inner, collection := strings.CutPrefix(edmType, "Collection(")
-	inner = strings.TrimSuffix(inner, ")")
-	t := odata.Type{Collection: collection}
+	inner := innerType(edmType)
+	t := odata.Type{Collection: inner != edmType}
 	if kind, ok := kinds[inner]; ok {
 		t.Kind = kind
 	} else if e, ok := s.enums[inner]; ok {

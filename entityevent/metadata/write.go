@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/resosync/resosync/entityevent/odata"
 )
 
 const edm = "http://docs.oasis-open.org/odata/ns/edm"
@@ -94,13 +96,17 @@ func (s *Schema) writeSet(b *bytes.Buffer, set Set, space string) {
 	b.WriteString("        </EntitySet>\n")
 }
 
-// written returns the links of an inferred resource. Those of a document stand in it.
+// written returns the links of an inferred resource. Those of a document stand in it. A link takes the place of
+// a field of its name in which records stand; a name stands for one thing only.
 func (s *Schema) written(resource string) []Link {
 	if s.read {
 		return nil
 	}
 	var links []Link
 	for _, name := range s.Links(resource) {
+		if f, own := s.Field(resource, name); own && kinds[innerType(f.Type)] != odata.Untyped {
+			continue
+		}
 		l, _ := s.Link(resource, name)
 		links = append(links, l)
 	}
@@ -116,10 +122,13 @@ func (s *Schema) writeType(b *bytes.Buffer, t *EntityType, space string) {
 		}
 		b.WriteString("        </Key>\n")
 	}
+	links := s.written(t.Name)
 	for _, f := range t.Fields {
-		f.write(b)
+		if !slices.ContainsFunc(links, func(l Link) bool { return l.Name == f.Name }) {
+			f.write(b)
+		}
 	}
-	for _, l := range s.written(t.Name) {
+	for _, l := range links {
 		s.writeLink(b, t, l)
 	}
 	b.WriteString("      </EntityType>\n")
