@@ -40,6 +40,9 @@ func (s *Store) Events(ctx context.Context, v entityevent.View, q entityevent.Ev
 	if err := s.snapshot(ctx, r.read); err != nil {
 		return entityevent.Page{}, fmt.Errorf("events of feed %q: %w", v.Feed, err)
 	}
+	if log := s.LogID(); log == r.page.Log { // one text for all pages that somebody keeps
+		r.page.Log = log
+	}
 	return r.page, nil
 }
 
