@@ -52,10 +52,13 @@ func (g gate) Admit(r *http.Request, scope string) (producer.Client, error) {
 	return producer.Client{Name: token.Client, Profile: may.profile, Mask: may.mask, Hide: may.hide, Inline: may.inline}, nil
 }
 
-// verify looks at the token, unless that was done when the request came.
+// verify looks at the token, unless that was done when the request came. What was found then is not kept: the
+// request may be held for long, beside many others.
 func (g gate) verify(r *http.Request, signed string) (bearer.Token, error) {
 	if v := visitOf(r.Context()); v != nil && v.looked != nil {
-		return v.looked.token, v.looked.err
+		found := v.looked
+		v.looked = nil
+		return found.token, found.err
 	}
 	return g.authority.Verify(r.Context(), signed, bearer.API)
 }
