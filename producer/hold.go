@@ -90,6 +90,7 @@ type wish struct {
 
 // sharedPage is read once for all who are woken by the same event, and what they ask for is the same.
 type sharedPage struct {
+	wish    wish
 	members int
 	after   entityevent.Sequence // the lowest position of a member: nobody waits for what is between it and another's
 	ready   chan struct{}        // nil: nobody reads it yet; closed when it was read
@@ -103,7 +104,7 @@ func (h *holds) join(w wish, after entityevent.Sequence) *sharedPage {
 	defer h.mu.Unlock()
 	s := h.shared[w]
 	if s == nil {
-		s = &sharedPage{after: after}
+		s = &sharedPage{wish: w, after: after}
 		if h.shared == nil {
 			h.shared = map[wish]*sharedPage{}
 		}
@@ -115,22 +116,22 @@ func (h *holds) join(w wish, after entityevent.Sequence) *sharedPage {
 }
 
 // leave ends what join began, for a request that was not woken.
-func (h *holds) leave(w wish, s *sharedPage) {
+func (h *holds) leave(s *sharedPage) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s.members--; s.members == 0 && h.shared[w] == s {
-		delete(h.shared, w)
+	if s.members--; s.members == 0 && h.shared[s.wish] == s {
+		delete(h.shared, s.wish)
 	}
 }
 
 // read returns what follows a position, in the page that all who share it have: the first one reads it.
-func (h *holds) read(w wish, s *sharedPage, after entityevent.Sequence, gather func(after entityevent.Sequence) (entityevent.Page, error)) (entityevent.Page, error) {
+func (h *holds) read(s *sharedPage, after entityevent.Sequence, gather func(after entityevent.Sequence) (entityevent.Page, error)) (entityevent.Page, error) {
 	h.mu.Lock()
 	first := s.ready == nil
 	if first {
 		s.ready = make(chan struct{})
-		if h.shared[w] == s { // who comes now waits for another event
-			delete(h.shared, w)
+		if h.shared[s.wish] == s { // who comes now waits for another event
+			delete(h.shared, s.wish)
 		}
 	}
 	h.mu.Unlock()
@@ -155,26 +156,26 @@ type pause struct {
 	ctx    context.Context
 	end    func()
 	query  entityevent.EventQuery // what it waits for
-	wish   wish
 	shared *sharedPage
 	page   entityevent.Page // empty
 }
 
 // pause begins to hold a request whose page is empty.
 func (x *exchange) pause(a *eventAsk, page entityevent.Page) {
-	p := &pause{ask: a, query: a.query(entityevent.OldestFirst, 1), wish: wish{mask: x.view.Mask, before: a.before, limit: a.w.limit}}
+	p := &pause{ask: a, query: a.query(entityevent.OldestFirst, 1)}
+	w := wish{mask: x.view.Mask, before: a.before, limit: a.w.limit}
 	if a.filter != nil {
-		p.wish.filter = a.filter.String()
+		w.filter = a.filter.String()
 	}
 	p.ctx, p.end = x.holds.begin(x.r.Context(), time.Duration(x.prefer.wait)*time.Second)
-	x.wait(p, page)
+	x.wait(p, w, page)
 }
 
 // wait waits for what follows an empty page.
-func (x *exchange) wait(p *pause, page entityevent.Page) {
+func (x *exchange) wait(p *pause, w wish, page entityevent.Page) {
 	p.page = page
 	p.query.After = max(p.query.After, page.Through)
-	p.shared = x.holds.join(p.wish, p.query.After)
+	p.shared = x.holds.join(w, p.query.After)
 	x.paused = p
 }
 
@@ -193,17 +194,17 @@ func (x *exchange) goOn(p *pause, waited error) error {
 		return x.gather(context.WithoutCancel(p.ctx), q, p.ask.w, entityevent.OldestFirst)
 	}
 	if waited == nil {
-		page, err := x.holds.read(p.wish, p.shared, p.query.After, gather)
+		page, err := x.holds.read(p.shared, p.query.After, gather)
 		switch {
 		case err != nil:
 			return err
 		case len(page.Events) == 0:
-			x.wait(p, page)
+			x.wait(p, p.shared.wish, page)
 			return nil
 		}
 		return x.answerEvents(p.ask, page)
 	}
-	x.holds.leave(p.wish, p.shared)
+	x.holds.leave(p.shared)
 	switch {
 	case x.r.Context().Err() != nil:
 		return x.r.Context().Err()
