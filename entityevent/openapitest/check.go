@@ -173,6 +173,8 @@ func (d *Document) Webhook(name string, r *http.Request, body []byte) []string {
 	if item == nil {
 		return []string{"the document has no webhook " + name}
 	}
+	d.mu.Lock() // the validator compiles a webhook's schema in place when it first meets it
+	defer d.mu.Unlock()
 	sent := r.Clone(r.Context())
 	_, found := d.validator.GetParameterValidator().ValidateHeaderParamsWithPathItem(sent, item, name)
 	sent.Body = io.NopCloser(bytes.NewReader(body))

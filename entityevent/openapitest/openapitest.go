@@ -44,7 +44,7 @@ type Document struct {
 	// The headers of each response are checked here, and hidden from the validator, which reads 4.01 as a number.
 	described map[*v3.Response]*orderedmap.Map[string, *v3.Header]
 
-	mu   sync.Mutex
+	mu   sync.Mutex      // also of webhooks
 	seen map[string]bool // operation and status of successes
 }
 
