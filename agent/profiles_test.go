@@ -8,7 +8,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -220,27 +222,62 @@ func TestReviewEndsWithTheAgent(t *testing.T) {
 	})
 }
 
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
 // compacting is a store that drops something each time, unless it fails.
 type compacting struct {
+	mu   sync.Mutex
 	at   []time.Time
 	asks []entityevent.Compaction
 	err  error
 }
 
 func (c *compacting) Compact(ctx context.Context, q entityevent.Compaction) (entityevent.Compacted, error) {
+	c.mu.Lock()
 	c.at, c.asks = append(c.at, time.Now()), append(c.asks, q)
+	c.mu.Unlock()
 	select {
 	case <-time.After(time.Minute):
 	case <-ctx.Done():
 		return entityevent.Compacted{Events: 1}, context.Cause(ctx)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return entityevent.Compacted{Events: 10, Forgotten: 2}, c.err
+}
+
+func (c *compacting) asked() ([]time.Time, []entityevent.Compaction) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.at), slices.Clone(c.asks)
+}
+
+func (c *compacting) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
 }
 
 // The log is compacted at its time, one after the other, with what is to be forgotten.
 func TestCompactionOnSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log lockedBuffer
 		store := &compacting{}
 		c := newCompaction(&config.Config{Compact: "30 4 * * *", Forget: 90 * 24 * time.Hour}, store, slog.New(slog.NewTextHandler(&log, nil)))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -248,27 +285,30 @@ func TestCompactionOnSchedule(t *testing.T) {
 		go func() { done <- c.run(ctx) }()
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
-		if len(store.at) != 1 || store.at[0].Local().Format("15:04:05") != "04:30:00" || !store.asks[0].Forget.Equal(store.at[0].Add(-90*24*time.Hour)) {
-			t.Fatalf("at %v: %+v", store.at, store.asks)
+		at, asks := store.asked()
+		if len(at) != 1 || at[0].Local().Format("15:04:05") != "04:30:00" || !asks[0].Forget.Equal(at[0].Add(-90*24*time.Hour)) {
+			t.Fatalf("at %v: %+v", at, asks)
 		}
-		if dropped, ended := c.counts(); dropped != (entityevent.Compacted{Events: 10, Forgotten: 2}) || !ended.Equal(store.at[0].Add(time.Minute)) {
+		if dropped, ended := c.counts(); dropped != (entityevent.Compacted{Events: 10, Forgotten: 2}) || !ended.Equal(at[0].Add(time.Minute)) {
 			t.Errorf("%+v, %v", dropped, ended)
 		}
-		store.err = errors.New("the disk is full")
+		store.fail(errors.New("the disk is full"))
 		time.Sleep(24 * time.Hour)
-		if _, ended := c.counts(); len(store.at) != 2 || !ended.Equal(store.at[0].Add(time.Minute)) {
-			t.Errorf("a failure counts: %v %v", store.at, ended)
+		synctest.Wait()
+		at, _ = store.asked()
+		if _, ended := c.counts(); len(at) != 2 || !ended.Equal(at[0].Add(time.Minute)) {
+			t.Errorf("a failure counts: %v %v", at, ended)
 		}
 		if strings.Count(log.String(), "level=ERROR") != 1 || strings.Count(log.String(), "events=10 forgotten=2") != 1 {
 			t.Errorf("logged:\n%s", log.String())
 		}
-		store.err = nil
+		store.fail(nil)
 		for range 2 { // two commands at once
 			go func() { _, err := c.once(t.Context()); done <- err }()
 		}
 		synctest.Wait()
-		if len(store.at) != 3 {
-			t.Errorf("%d at the same time", len(store.at)-2)
+		if at, _ = store.asked(); len(at) != 3 {
+			t.Errorf("%d at the same time", len(at)-2)
 		}
 		for range 2 {
 			if err := <-done; err != nil {

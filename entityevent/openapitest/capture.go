@@ -70,25 +70,30 @@ func (d *Document) report(t testing.TB, r *http.Request, request *kept, answer *
 	}
 }
 
-// kept is what was read or written, if it is not too much.
+// kept is what was read or written, if it is not too much. A request may still be sent when its answer is there.
 type kept struct {
-	bytes.Buffer
+	mu      sync.Mutex
+	text    []byte
 	tooMuch bool
 }
 
 func (k *kept) Write(p []byte) (int, error) {
-	if k.tooMuch = k.tooMuch || k.Len()+len(p) > maxBody; k.tooMuch {
-		return len(p), nil
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.tooMuch = k.tooMuch || len(k.text)+len(p) > maxBody; !k.tooMuch {
+		k.text = append(k.text, p...)
 	}
-	return k.Buffer.Write(p)
+	return len(p), nil
 }
 
 // plain is the body without its Content-Encoding; nil if it is not known.
 func (k *kept) plain(h http.Header) []byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.tooMuch {
 		return nil
 	}
-	body := append([]byte{}, k.Bytes()...)
+	body := append([]byte{}, k.text...)
 	if encoding := strings.ToLower(h.Get("Content-Encoding")); encoding != "gzip" && encoding != "x-gzip" || len(body) == 0 {
 		return body
 	}
