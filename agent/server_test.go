@@ -161,11 +161,10 @@ func TestHTTP2BehindAProxy(t *testing.T) {
 	if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("X-Request-Id") != "from-the-proxy" {
 		t.Errorf("%s %d %v", resp.Proto, resp.StatusCode, resp.Header)
 	}
-	if !eventually(5*time.Second, func() bool { // the line follows the answer
-		return strings.Contains(agent.output.String(), "address=198.51.100.7 request_id=from-the-proxy")
-	}) {
-		t.Errorf("the log:\n%s", agent.output.String())
-	}
+	until(t, func() (string, bool) { // the line follows the answer
+		log := agent.output.String()
+		return "the log:\n" + log, strings.Contains(log, "address=198.51.100.7 request_id=from-the-proxy")
+	})
 }
 
 // grant asks an agent for a token.
