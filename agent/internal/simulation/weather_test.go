@@ -270,8 +270,9 @@ func (n *network) deny(req *http.Request, got *reply) *reply {
 		return got
 	}
 	if single {
-		key = strings.ReplaceAll(strings.Trim(strings.TrimSuffix(key, ")"), "'"), "''", "'")
-		if text, err := url.PathUnescape(key); err == nil && n.mayDeny(entityevent.Ref{Resource: resource, Key: text}) {
+		text, err := url.PathUnescape(strings.TrimSuffix(key, ")"))
+		text = strings.TrimSuffix(strings.TrimPrefix(text, "'"), "'") // one of each: a key may begin with quotes
+		if text = strings.ReplaceAll(text, "''", "'"); err == nil && n.mayDeny(entityevent.Ref{Resource: resource, Key: text}) {
 			return nothingHere(nil, "", nil).reply
 		}
 		return got
