@@ -195,7 +195,7 @@ func (x *exchange) record(r *reading, key string) error {
 // answer answers with a record, if it is not the one that the client has.
 func (x *exchange) answer(ctx context.Context, r *reading, record entityevent.Record) error {
 	if asked := x.r.Header.Get("If-Match"); asked != "" && !matches(asked, x.tag(record.Hash)) {
-		return &odata.Error{Status: http.StatusPreconditionFailed, Target: "If-Match", Message: "The record is not what the request takes it for: read it again"}
+		return stale("If-Match")
 	}
 	// The tag is the record's alone: what is expanded may have changed.
 	if asked := x.r.Header.Get("If-None-Match"); asked != "" && r.expands == nil && matches(asked, x.tag(record.Hash)) {
