@@ -15,7 +15,7 @@ const (
 	// Events, oldest first, and what their records say about them.
 	compactQuery = `SELECT e.seq, e.at, r.rowid, r.version, r.told, r.body IS NULL FROM events e
 		LEFT JOIN records r ON r.feed = e.feed AND r.resource = e.resource AND r.key = e.key
-		WHERE e.feed = ? AND e.seq > ? AND e.seq <= ? ORDER BY e.seq LIMIT ?`
+		WHERE e.feed = ? AND e.seq > ? AND e.seq <= ? ORDER BY e.seq LIMIT ?+0`
 	eventDelete  = `DELETE FROM events WHERE feed = ? AND seq = ?`
 	recordDelete = `DELETE FROM records WHERE rowid = ? AND version = ? AND body IS NULL`
 	floorRaise   = `INSERT INTO floors (feed, seq) VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)`

@@ -24,8 +24,8 @@ const (
 	eventTimes = `SELECT group_concat(seq || char(0) || resource || char(0) || key, char(0)), group_concat(at, char(0)) FROM (SELECT seq, resource, key, at `
 	eventCount = `SELECT count(*) FROM (SELECT 1 `
 	eventRange = `FROM events WHERE feed = ?1 AND seq > ?2 AND seq < ?3 AND views & ?4 <> 0`
-	ascending  = ` ORDER BY seq LIMIT ?5)`
-	descending = ` ORDER BY seq DESC LIMIT ?5)`
+	ascending  = ` ORDER BY seq LIMIT ?5+0)`
+	descending = ` ORDER BY seq DESC LIMIT ?5+0)`
 
 	placeQuery = `SELECT log, counter, (SELECT seq FROM floors WHERE feed = ?) FROM meta`
 

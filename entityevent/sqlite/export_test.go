@@ -94,6 +94,28 @@ func (s *Store) Statements() (texts []string) {
 	return texts
 }
 
+// OnParse has f called for whatever SQLite finds in a text that it reads, on every connection.
+func (s *Store) OnParse(f func()) error {
+	found := func(int, string, string, string) int { f(); return 0 }
+	s.writer.conn.db.RegisterAuthorizer(found)
+	return s.everyReader(func(c *conn) error { c.db.RegisterAuthorizer(found); return nil })
+}
+
+// RunHot runs a hot query with the nth arguments, none of which finds anything.
+func (s *Store) RunHot(query string, n int) error {
+	return s.write(context.Background(), &call{run: func(t *tx) error {
+		st, err := t.prepare(query)
+		if err != nil {
+			return err
+		}
+		args := make([]any, len(st.args))
+		for i := range args {
+			args[i] = int64(-n - i)
+		}
+		return t.query(context.Background(), query, func([]driver.Value) bool { return true }, args...)
+	}})
+}
+
 // OnLower has f called whenever a reader compares a text in lower case.
 func (s *Store) OnLower(f func()) error {
 	return s.everyReader(func(c *conn) error {

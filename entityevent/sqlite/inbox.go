@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	takeQuery  = `SELECT seq, resource, key, url FROM inbox WHERE feed = ? ORDER BY seq, resource, key LIMIT ?`
+	takeQuery  = `SELECT seq, resource, key, url FROM inbox WHERE feed = ? ORDER BY seq, resource, key LIMIT ?+0`
 	depthQuery = `SELECT pending FROM cursors WHERE feed = ?`
 	itemDelete = `DELETE FROM inbox WHERE feed = ? AND seq = ? AND resource = ? AND key = ?`
 
 	pendingUpdate = `UPDATE cursors SET pending = pending - ? WHERE feed = ?`
 
 	asideQuery = `SELECT resource, key, kind, reason, tries, next_at FROM aside
-		WHERE feed = ? ORDER BY next_at, resource, key LIMIT ?`
+		WHERE feed = ? ORDER BY next_at, resource, key LIMIT ?+0`
 	asideDueQuery = `SELECT resource, key, kind, reason, tries, next_at FROM aside
-		WHERE feed = ? AND next_at <= ? ORDER BY next_at, resource, key LIMIT ?`
+		WHERE feed = ? AND next_at <= ? ORDER BY next_at, resource, key LIMIT ?+0`
 	asideCount  = `SELECT kind, count(*) FROM aside WHERE feed = ? GROUP BY kind`
 	asideDelete = `DELETE FROM aside WHERE feed = ? AND resource = ? AND key = ?`
 	asidePut    = `INSERT INTO aside (feed, resource, key, kind, reason, tries, next_at) VALUES (?, ?, ?, ?, ?, ?, ?)

@@ -11,7 +11,7 @@ import (
 const markRows = 2000
 
 // The body is not named but for being there, so that its pages are not read.
-const markQuery = `SELECT key, pass <> ?1 AND body IS NOT NULL FROM records WHERE feed = ?2 AND resource = ?3 AND key > ?4 ORDER BY key LIMIT ?5`
+const markQuery = `SELECT key, pass <> ?1 AND body IS NOT NULL FROM records WHERE feed = ?2 AND resource = ?3 AND key > ?4 ORDER BY key LIMIT ?5+0`
 
 // Unmarked implements entityevent.Passes.
 func (s *Store) Unmarked(ctx context.Context, feed, resource string, pass int64) iter.Seq2[string, error] {

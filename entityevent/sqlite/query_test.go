@@ -242,6 +242,44 @@ func TestStatementsAreBounded(t *testing.T) {
 }
 
 // TestLargeFilters: broad and deep ones are answered, and what is beyond all measure is refused.
+// A parameter whose value SQLite looks at while it plans, as it does in LIMIT ?, has the statement planned again each
+// time it is bound.
+func TestStatementsAreParsedOnce(t *testing.T) {
+	t.Parallel()
+	s := opened(t)
+	populate(t, s, 300)
+	found := 0
+	if err := s.OnParse(func() { found++ }); err != nil {
+		t.Fatal(err)
+	}
+	again := func(name string, run func(n int)) {
+		t.Helper()
+		run(0)
+		first := found
+		if run(1); first == 0 || found > first {
+			t.Errorf("%s: parsed %d times, and then %d times more", name, first, found-first)
+		}
+	}
+	for _, query := range sqlite.HotQueries() {
+		again(query, func(n int) {
+			if err := s.RunHot(query, n); err != nil {
+				t.Fatalf("%s: %v", query, err)
+			}
+		})
+	}
+	for name, q := range indexed(t) {
+		again(name, func(n int) {
+			q.Query.Limit = 10 + n
+			collect(t, s, q.Query)
+		})
+	}
+	again("events", func(n int) {
+		if _, err := s.Events(t.Context(), everyone, entityevent.EventQuery{After: entityevent.Sequence(n), Limit: 5 + n}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestLargeFilters(t *testing.T) {
 	t.Parallel()
 	s := opened(t)

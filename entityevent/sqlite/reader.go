@@ -153,7 +153,7 @@ func (s *Store) prefer(ctx context.Context, r *reader) error {
 	p := r.base[:2].params()
 	where := (&span{index: "records_modified", timed: true}).where(p, since, till)
 	return s.read(ctx, func(c *conn) error {
-		_, err := c.one("SELECT count(*) FROM (SELECT 1 FROM records r INDEXED BY records_modified WHERE "+where+" LIMIT "+p.arg(int64(r.looks.few+1))+")",
+		_, err := c.one("SELECT count(*) FROM (SELECT 1 FROM records r INDEXED BY records_modified WHERE "+where+" LIMIT "+p.arg(int64(r.looks.few+1))+"+0)",
 			func(row []driver.Value) {
 				if integer(row[0]) <= int64(r.looks.few) {
 					r.source, r.sorts = byTime, true

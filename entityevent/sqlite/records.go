@@ -122,7 +122,7 @@ func (r *reader) ask(ctx context.Context, c *conn, wanted string, w window, rows
 	}
 	// The limit is always a parameter: with the last number, for the text need not use all before it.
 	p := &params{first: len(r.base) + len(w.args)}
-	text += " LIMIT " + p.arg(int64(rows))
+	text += " LIMIT " + p.arg(int64(rows)) + "+0"
 	args := make([]any, 0, len(r.base)+len(w.args)+1)
 	args = append(append(append(args, r.base...), w.args...), p.args...)
 	err := c.query(ctx, text, each, args...)

@@ -24,7 +24,7 @@ const (
 	// The body is read only where there is a filter to ask.
 	reviewQuery = `SELECT key, rowid, views, seen, told, parent_resource, parent_key, body IS NULL,
 		CASE WHEN ?4 THEN CAST(body AS BLOB) END FROM records
-		WHERE feed = ?1 AND resource = ?2 AND key > ?3 ORDER BY key LIMIT ?5`
+		WHERE feed = ?1 AND resource = ?2 AND key > ?3 ORDER BY key LIMIT ?5+0`
 	nextFeed = `SELECT feed FROM records WHERE feed > ? ORDER BY feed LIMIT 1`
 )
 

@@ -119,7 +119,7 @@ func (s *span) next(ctx context.Context, c *conn, rows int) (window, bool, error
 	where := s.where(p, s.low, s.high)
 	s.far = nil
 	err := c.query(ctx, "SELECT r.key, r.modified_at FROM records r INDEXED BY "+s.index+" WHERE "+where+" ORDER BY "+s.order()+
-		" LIMIT 1 OFFSET "+p.arg(int64(rows-1)), func(row []driver.Value) bool {
+		" LIMIT 1 OFFSET "+p.arg(int64(rows-1))+"+0", func(row []driver.Value) bool {
 		s.far = &limit{place: place{key: str(row[0]), micro: row[1]}}
 		return false
 	}, slices.Concat(s.base[:2], p.args)...)
@@ -229,7 +229,7 @@ type families struct {
 const (
 	familiesOf   = " p CROSS JOIN records r INDEXED BY records_parent"
 	familiesOn   = "r.feed = ?1 AND r.parent_key = p.value AND r.resource = ?2"
-	familiesSize = "SELECT count(*) FROM (SELECT 1 FROM json_each(?3)" + familiesOf + " WHERE " + familiesOn + " LIMIT ?4)"
+	familiesSize = "SELECT count(*) FROM (SELECT 1 FROM json_each(?3)" + familiesOf + " WHERE " + familiesOn + " LIMIT ?4+0)"
 )
 
 func (f *families) next(ctx context.Context, c *conn, rows int) (window, bool, error) {
