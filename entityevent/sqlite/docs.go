@@ -19,7 +19,11 @@ const (
 
 // Get implements entityevent.Docs.
 func (s *Store) Get(ctx context.Context, kind, id string) (entityevent.Doc, error) {
-	d := entityevent.Doc{Kind: kind, ID: id}
+	d, ok, mark := s.known.get(kind, id)
+	if ok {
+		return d, s.alive(ctx)
+	}
+	d = entityevent.Doc{Kind: kind, ID: id}
 	err := s.read(ctx, func(c *conn) error {
 		found, err := c.one(docQuery, func(row []driver.Value) {
 			d.Version = integer(row[0])
@@ -33,6 +37,7 @@ func (s *Store) Get(ctx context.Context, kind, id string) (entityevent.Doc, erro
 	if err != nil {
 		return entityevent.Doc{}, fmt.Errorf("document %s %q: %w", kind, id, err)
 	}
+	s.known.keep(d, mark)
 	return d, nil
 }
 
@@ -89,6 +94,7 @@ func (t *tx) writeDocs(docs []entityevent.Doc) error {
 
 // writeDoc says whether the document stood at the version that the writer read.
 func (t *tx) writeDoc(d entityevent.Doc) (bool, error) {
+	t.known.change(d.Kind, d.ID)
 	switch {
 	case d.Body == nil && d.Version == 0:
 		found, err := t.one(docQuery, func([]driver.Value) {}, d.Kind, d.ID)

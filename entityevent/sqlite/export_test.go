@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+
+	"github.com/resosync/resosync/entityevent"
 )
 
 // Pragma returns a pragma's value on every connection: the writer's first.
@@ -150,4 +152,26 @@ func (s *Store) FailCommits(refuse func() bool) {
 		t.db.RegisterCommitHook(func() int { return int(flag(refuse())) })
 		return nil
 	}})
+}
+
+// Known returns how many documents are kept in memory, the bytes of their bodies, and those of the largest.
+func (s *Store) Known() (n, size, largest int) {
+	s.known.mu.Lock()
+	defer s.known.mu.Unlock()
+	for _, d := range s.known.docs {
+		size += len(d.Body)
+		largest = max(largest, len(d.Body))
+	}
+	return len(s.known.docs), size, largest
+}
+
+// KeptLate says whether a document is kept that was read before a transaction wrote it, when that has ended.
+func KeptLate() bool {
+	var k known
+	_, _, mark := k.get("kind", "id")
+	k.change("kind", "id")
+	k.done()
+	k.keep(entityevent.Doc{Kind: "kind", ID: "id"}, mark)
+	_, ok, _ := k.get("kind", "id")
+	return ok
 }

@@ -25,6 +25,7 @@ const (
 type writer struct {
 	conn     *conn
 	notifier *entityevent.Notifier
+	known    *known
 	log      atomic.Value          // entityevent.LogID, as of the last commit
 	rules    atomic.Pointer[rules] // as of the last commit
 	observe  func(Committed)
@@ -160,7 +161,7 @@ type Committed struct {
 // commit runs a group in one transaction and sets every call's outcome. Who waits for events is woken
 // after COMMIT returned, and the callers are answered after that.
 func (w *writer) commit(group []*call) {
-	t := &tx{rules: w.rules.Load()}
+	t := &tx{rules: w.rules.Load(), known: w.known}
 	start := time.Now()
 	err := errUnfinished // for a panic
 	defer func() {
@@ -168,6 +169,7 @@ func (w *writer) commit(group []*call) {
 		if err != nil {
 			err = w.giveUp(group, err)
 		}
+		w.known.done()
 		w.tell(group, err)
 		w.report(group, t, took, err)
 	}()

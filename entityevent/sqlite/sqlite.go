@@ -52,6 +52,7 @@ type Store struct {
 	volatile map[string][]string
 	steps    steps
 	notifier entityevent.Notifier
+	known    known
 	writer   writer
 	readers  chan *conn // nil: not yet opened
 	looks    looks
@@ -99,7 +100,7 @@ func open(ctx context.Context, path string, o Options) (*Store, error) {
 		readers: make(chan *conn, o.ReadConns), steps: defaultSteps, looks: usualLooks,
 	}
 	s.writer = writer{
-		conn: c, notifier: &s.notifier, observe: o.Observe, failed: s.failed, path: path, walLimit: walLimit, recheck: recheck, logger: o.Logger,
+		conn: c, notifier: &s.notifier, known: &s.known, observe: o.Observe, failed: s.failed, path: path, walLimit: walLimit, recheck: recheck, logger: o.Logger,
 	}
 	found, err := c.one(logQuery, func(row []driver.Value) {
 		s.writer.log.Store(entityevent.LogID(str(row[0])))
@@ -168,6 +169,16 @@ func (s *Store) write(ctx context.Context, c *call) error {
 		return entityevent.ErrClosed
 	}
 	return s.writer.do(ctx, c)
+}
+
+// alive says why a call that reads what is in memory cannot.
+func (s *Store) alive(ctx context.Context) error {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return entityevent.ErrClosed
+	}
+	return context.Cause(ctx)
 }
 
 // read runs look on a connection of the pool, which it waits for.

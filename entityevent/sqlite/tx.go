@@ -17,6 +17,7 @@ type tx struct {
 	began   int64             // the counter that it began with
 	log     entityevent.LogID // drawn in this transaction; empty: the log keeps its name
 	rules   *rules            // that count, as of this point of the transaction
+	known   *known
 	events  []event
 	sights  map[sighted]sight // of the call under way
 	notices []entityevent.Notice
