@@ -12,6 +12,9 @@ import (
 // ErrClosed is returned by calls on a store, or on a Notifier, that was closed.
 var ErrClosed = errors.New("closed")
 
+// ErrEnded is returned by a wait at its EventQuery.End.
+var ErrEnded = errors.New("the time to wait is over")
+
 // Notice tells that an event was committed, and who may see it.
 type Notice struct {
 	Feed     string
@@ -119,7 +122,7 @@ func (c *crowd) concerns(notices []Notice) bool {
 }
 
 // Wait blocks until an event that v may see and q asks for is published, and returns true; or until ctx
-// ends, and returns its cause; or until Close, and returns ErrClosed. If something that v may see was
+// ends, and returns its cause; or until q.End, and returns ErrEnded; or until Close, and returns ErrClosed. If something that v may see was
 // published above q.After before the call it returns false at once: that may be what q asks for, and the
 // log tells.
 func (n *Notifier) Wait(ctx context.Context, v View, q EventQuery) (published bool, err error) {
@@ -133,6 +136,9 @@ func (n *Notifier) Wait(ctx context.Context, v View, q EventQuery) (published bo
 	case <-ctx.Done():
 		n.leave(v, c)
 		return false, context.Cause(ctx)
+	case <-q.End:
+		n.leave(v, c)
+		return false, ErrEnded
 	}
 }
 

@@ -28,7 +28,7 @@ type Log interface {
 	// and its work grows with the part of the log between After and Before.
 	CountEvents(ctx context.Context, v View, q EventQuery) (int64, error)
 	// Wait blocks until an event that v may see and q asks for exists, or ctx ends; then it returns ctx's
-	// cause. Events that q does not ask for do not end it. Closing the store ends it with ErrClosed.
+	// cause. At q.End it returns ErrEnded. Events that q does not ask for do not end it. Closing the store ends it with ErrClosed.
 	Wait(ctx context.Context, v View, q EventQuery) error
 }
 
@@ -166,6 +166,8 @@ type EventQuery struct {
 	Order  Order
 	Limit  int  // events at most; Default 100
 	Times  bool // wants Event.At, which costs as much as a third of the rest
+	// End is when a Wait is over, if nothing else ends it before. nil: never.
+	End <-chan time.Time
 }
 
 // Order is the direction of a page of events.

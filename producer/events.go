@@ -107,8 +107,7 @@ func (x *exchange) eventPage(q eventQuery, picked []string) (err error) {
 		return err
 	}
 	if x.waits(a, page) {
-		x.pause(a, page)
-		return nil
+		return x.pause(a, page)
 	}
 	return x.answerEvents(a, page)
 }

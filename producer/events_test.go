@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/bearer"
 	"github.com/resosync/resosync/producer"
 )
 
@@ -439,6 +441,62 @@ func TestLongPoll(t *testing.T) {
 			t.Error(a.body)
 		}
 	})
+}
+
+// revocable is a gate that can be shut.
+type revocable struct {
+	gate
+	shut atomic.Bool
+}
+
+func (g *revocable) Admit(r *http.Request, scope string) (producer.Client, error) {
+	if g.shut.Load() {
+		return producer.Client{}, bearer.ErrUnauthorized
+	}
+	return g.gate.Admit(r, scope)
+}
+
+// TestHeldClientIsRevoked: what happens after a client was revoked it is not told, also if its request came before.
+func TestHeldClientIsRevoked(t *testing.T) {
+	parked := park(openStore(t, t.TempDir()))
+	s := serve(t, parked, nil)
+	g := &revocable{}
+	s.server.Gate = g
+	s.putMany("Property", "ListingKey", "a")
+	head := s.get("/EntityEvent?$orderby=EntityEventSequence desc&$top=1").header.Get("EntityEvent-Through")
+	h := s.hold(t, parked, "/EntityEvent?last_event="+head, "wait=60")
+	g.shut.Store(true)
+	put(t, s.store, entityevent.Local, 1)
+	a := receive(t, h.answer)
+	if a.status != 401 || a.header.Get("WWW-Authenticate") == "" || a.header.Get("Preference-Applied") != "" || a.header.Get("EntityEvent-Through") != "" || strings.Contains(a.body, "value") {
+		t.Errorf("%d %v %s", a.status, a.header, a.body)
+	}
+}
+
+// TestHeldRequestsAreLimited: those that would be too many are told when to come back.
+func TestHeldRequestsAreLimited(t *testing.T) {
+	parked := park(openStore(t, t.TempDir()))
+	s := serve(t, parked, nil)
+	producer.HoldAtMost(s.server, 2)
+	for n := range 2 { // those that have ended do not count
+		first := s.hold(t, parked, "/EntityEvent?last_event=1000", "wait=60")
+		second := s.hold(t, parked, "/EntityEvent?last_event=1001", "wait=60")
+		a := s.get("/EntityEvent?last_event=1000", "Prefer: wait=60")
+		if a.status != 503 || a.header.Get("Retry-After") != "30" || a.header.Get("Preference-Applied") != "" || !strings.Contains(a.body, "wait for news") {
+			t.Errorf("%d: %d %v %s", n, a.status, a.header, a.body)
+		}
+		if a := s.get("/EntityEvent?last_event=1000"); a.status != 200 {
+			t.Errorf("%d: without a wait: %d", n, a.status)
+		}
+		for _, h := range []held{first, second} {
+			h.cancel()
+			receive(t, h.answer)
+			parked.left(t)
+		}
+		for producer.Held(s.server) > 0 {
+			time.Sleep(time.Millisecond)
+		}
+	}
 }
 
 // TestLongPollTimes is about how long a request is held, in a time of its own.

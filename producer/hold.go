@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/bearer"
+	"github.com/resosync/resosync/entityevent/odata"
 )
 
 // Those who were held together must not come back together: a hold of jitterFrom and more ends up to a tenth
@@ -18,48 +21,54 @@ const (
 	drainWithin = 2 * time.Second
 )
 
+// maxHeld is how many requests one feed holds: they take some 24 KB each.
+const maxHeld = 20_000
+
 // holds are the requests that are held for news. The zero holds are ready to use.
 type holds struct {
 	mu      sync.Mutex
+	most    int // Default maxHeld.
 	drained bool
 	begun   uint64 // how many there were
 	held    map[*hold]struct{}
 	shared  map[wish]*sharedPage
 }
 
-// hold is one request that is held until a time, news, or Drain.
+// hold is one request that is held until a time, news, or Drain. There may be very many: a timer takes a quarter of the
+// memory of a context of its own.
 type hold struct {
 	n     uint64 // of all that were begun
 	ends  time.Time
-	timer *time.Timer // cancels the context of the hold
+	timer *time.Timer
 }
 
-// begin holds a request for a time. Its end must be called.
-func (h *holds) begin(ctx context.Context, d time.Duration) (held context.Context, end func()) {
-	held, cancel := context.WithCancel(ctx)
+// begin holds a request for a time. It must be given to end. It is nil when too many are held.
+func (h *holds) begin(d time.Duration) *hold {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if len(h.held) >= cmp.Or(h.most, maxHeld) {
+		return nil
+	}
 	h.begun++
 	if d >= jitterFrom {
 		d -= jitter(h.begun, d/10)
 	}
-	this := &hold{n: h.begun, ends: time.Now().Add(d)}
 	if h.drained {
-		cancel()
-		return held, cancel
+		d = 0
 	}
-	this.timer = time.AfterFunc(d, cancel)
+	this := &hold{n: h.begun, ends: time.Now().Add(d), timer: time.NewTimer(d)}
 	if h.held == nil {
 		h.held = map[*hold]struct{}{}
 	}
 	h.held[this] = struct{}{}
-	return held, func() {
-		cancel()
-		this.timer.Stop()
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.held, this)
-	}
+	return this
+}
+
+func (h *holds) end(this *hold) {
+	this.timer.Stop()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.held, this)
 }
 
 // drain ends all holds within a short while, and begins no more.
@@ -153,22 +162,28 @@ func (h *holds) read(s *sharedPage, after entityevent.Sequence, gather func(afte
 // pause is a request that is held.
 type pause struct {
 	ask    *eventAsk
-	ctx    context.Context
-	end    func()
+	hold   *hold
 	query  entityevent.EventQuery // what it waits for
 	shared *sharedPage
 	page   entityevent.Page // empty
 }
 
 // pause begins to hold a request whose page is empty.
-func (x *exchange) pause(a *eventAsk, page entityevent.Page) {
+func (x *exchange) pause(a *eventAsk, page entityevent.Page) error {
 	p := &pause{ask: a, query: a.query(entityevent.OldestFirst, 1)}
 	w := wish{mask: x.view.Mask, before: a.before, limit: a.w.limit}
 	if a.filter != nil {
 		w.filter = a.filter.String()
 	}
-	p.ctx, p.end = x.holds.begin(x.r.Context(), time.Duration(x.prefer.wait)*time.Second)
+	if p.hold = x.holds.begin(time.Duration(x.prefer.wait) * time.Second); p.hold == nil {
+		h := x.w.Header()
+		h.Del("Preference-Applied")
+		h.Set("Retry-After", "30")
+		return &odata.Error{Status: http.StatusServiceUnavailable, Message: "Too many requests wait for news here: ask again after the time in Retry-After, or without Prefer: wait"}
+	}
+	p.query.End = p.hold.timer.C
 	x.wait(p, w, page)
+	return nil
 }
 
 // wait waits for what follows an empty page.
@@ -184,14 +199,14 @@ func (x *exchange) goOn(p *pause, waited error) error {
 	x.paused = nil
 	defer func() {
 		if x.paused == nil {
-			p.end()
+			x.holds.end(p.hold)
 		}
 	}()
 	gather := func(after entityevent.Sequence) (entityevent.Page, error) {
 		q := p.ask.eventQuery
 		q.after = int64(after)
 		// One reads for many, so not only as long as its own client is there.
-		return x.gather(context.WithoutCancel(p.ctx), q, p.ask.w, entityevent.OldestFirst)
+		return x.gather(context.WithoutCancel(x.r.Context()), q, p.ask.w, entityevent.OldestFirst)
 	}
 	if waited == nil {
 		page, err := x.holds.read(p.shared, p.query.After, gather)
@@ -202,22 +217,31 @@ func (x *exchange) goOn(p *pause, waited error) error {
 			x.wait(p, p.shared.wish, page)
 			return nil
 		}
-		return x.answerEvents(p.ask, page)
+		return x.answerHeld(p, page)
 	}
 	x.holds.leave(p.shared)
 	switch {
-	case x.r.Context().Err() != nil:
-		return x.r.Context().Err()
-	case p.ctx.Err() != nil && p.page.Log != x.Store.LogID(): // it was named anew meanwhile
+	case errors.Is(waited, entityevent.ErrEnded) && p.page.Log != x.Store.LogID(): // it was named anew meanwhile
 		page, err := gather(p.query.After)
 		if err != nil {
 			return err
 		}
-		return x.answerEvents(p.ask, page)
-	case p.ctx.Err() == nil && !errors.Is(waited, entityevent.ErrClosed):
-		return waited
+		return x.answerHeld(p, page)
+	case errors.Is(waited, entityevent.ErrEnded), errors.Is(waited, entityevent.ErrClosed):
+		return x.answerHeld(p, p.page)
 	}
-	return x.answerEvents(p.ask, p.page)
+	return waited
+}
+
+// answerHeld answers a request that was held. Its client may have been revoked meanwhile, and is told nothing then.
+func (x *exchange) answerHeld(p *pause, page entityevent.Page) error {
+	if len(page.Events) > 0 {
+		if _, err := x.Gate.Admit(x.r, bearer.ScopeRead); err != nil {
+			x.w.Header().Del("Preference-Applied")
+			return err
+		}
+	}
+	return x.answerEvents(p.ask, page)
 }
 
 // answer answers a request, which may be held for news meanwhile.
@@ -225,7 +249,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, version string) 
 	x := &exchange{}
 	err := s.serve(w, r, version, x)
 	for err == nil && x.paused != nil {
-		err = x.goOn(x.paused, s.Store.Wait(x.paused.ctx, x.view, x.paused.query))
+		err = x.goOn(x.paused, s.Store.Wait(r.Context(), x.view, x.paused.query))
 	}
 	return err
 }

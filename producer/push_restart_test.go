@@ -65,7 +65,8 @@ func TestPushWaitsOutliveTheProcess(t *testing.T) {
 
 					began := time.Now()
 					s = newSubscriber()
-					start(t, newPusher(t, openStore(t, dir), s))
+					store = openStore(t, dir)
+					start(t, newPusher(t, store, s))
 					if c.from == never {
 						time.Sleep(48 * time.Hour)
 						s.none(t)

@@ -36,7 +36,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) entityevent.Store) {
 		{"WaitFilter", testWaitFilter},
 		{"WaitRenamed", testWaitRenamed},
 		{"WaitManyViews", testWaitManyViews},
-		{"CancelledWait", testCancelledWait},
+		{"CancelledWait", testCancelledWait}, {"WaitEnds", testWaitEnds},
 		{"Close", testClose},
 		{"Changes", testChanges},
 		{"NoOp", testNoOp},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/resosync/resosync/entityevent"
 )
@@ -64,6 +65,26 @@ func testWaitManyViews(b *box) {
 		b.commit(entityevent.Commit{Feed: fmt.Sprint("feed", n), Changes: []entityevent.Change{put("1", `{}`)}})
 	}
 	wg.Wait()
+}
+
+// testWaitEnds: at its end a wait says so, and what comes later is nobody's.
+func testWaitEnds(b *box) {
+	ctx := b.deadline()
+	end := make(chan time.Time, 1)
+	var waits sync.WaitGroup
+	for after := range entityevent.Sequence(3) {
+		waits.Go(func() {
+			if err := b.Wait(ctx, everyone(feed), entityevent.EventQuery{After: after, End: end}); !errors.Is(err, entityevent.ErrEnded) {
+				b.Errorf("a wait at its end returned %v", err)
+			}
+		})
+		end <- time.Now()
+		waits.Wait()
+	}
+	b.must(put("1", `{}`))
+	if err := b.Wait(ctx, everyone(feed), entityevent.EventQuery{End: end}); err != nil {
+		b.Errorf("something exists already: %v", err)
+	}
 }
 
 func testCancelledWait(b *box) {
