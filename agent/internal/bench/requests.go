@@ -7,7 +7,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/sqlite"
@@ -33,10 +36,14 @@ func listing(n, size int) []byte {
 	return append(text, '}')
 }
 
+// busy is how many connections keep a server busy. With one it sleeps and is woken for every request, which on a
+// virtual machine costs more than a small request itself.
+const busy = 8
+
 // requests measures what one request costs the server, in processor time, beside a bare handler in a process
 // of its own that writes the same bytes.
 func (b *bench) requests(ctx context.Context) error {
-	title("processor time of the server for a request, one connection (limit: a bare handler that writes the same bytes)")
+	title("CPU-ms of the server for a request, on %d connections and on one (limit: a bare handler that writes the same bytes)", busy)
 	for _, c := range []struct {
 		name    string
 		records int
@@ -86,14 +93,20 @@ func (b *bench) request(ctx context.Context, name string, records, size int, tar
 	if err != nil {
 		return err
 	}
-	bare, err := handler.cost(ctx, "identity", func() string { return handler.root })
-	if err != nil {
-		return err
-	}
+	same := func() string { return handler.root }
 	for _, encoding := range []string{"identity", "gzip"} {
-		took, err := agent.cost(ctx, encoding, next)
-		if err != nil {
-			return err
+		var took [4]float64
+		for i, of := range []struct {
+			*process
+			encoding    string
+			connections int
+			target      func() string
+		}{{agent, encoding, busy, next}, {handler, "identity", busy, same}, {agent, encoding, 1, next}, {handler, "identity", 1, same}} {
+			cost, err := of.cost(ctx, of.encoding, of.connections, of.target)
+			if err != nil {
+				return err
+			}
+			took[i] = ms(cost)
 		}
 		end := ""
 		if encoding == "gzip" {
@@ -101,7 +114,7 @@ func (b *bench) request(ctx context.Context, name string, records, size int, tar
 		} else if aim > 0 {
 			end = fmt.Sprintf("   (to reach: %g)", aim)
 		}
-		fmt.Printf("  %-52s %8.3f CPU-ms   bare %7.3f CPU-ms, %5d KB%s\n", name, ms(took), ms(bare), len(text)>>10, end)
+		fmt.Printf("  %-46s %7.3f bare %6.3f   one: %7.3f bare %6.3f   %5d KB%s\n", name, took[0], took[1], took[2], took[3], len(text)>>10, end)
 	}
 	if err := handler.stop(); err != nil {
 		return err
@@ -128,9 +141,10 @@ func (b *bench) listings(ctx context.Context, records, size int) (*process, erro
 	})
 }
 
-// cost asks one thing after the other for three seconds and returns the server's processor time for each.
-func (p *process) cost(ctx context.Context, encoding string, target func() string) (time.Duration, error) {
-	transport := &http.Transport{DisableCompression: true}
+// cost asks one thing after the other, over so many connections, for three seconds and returns the server's
+// processor time for each.
+func (p *process) cost(ctx context.Context, encoding string, connections int, target func() string) (time.Duration, error) {
+	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: connections}
 	defer transport.CloseIdleConnections()
 	ask := func() error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, target(), http.NoBody)
@@ -141,21 +155,33 @@ func (p *process) cost(ctx context.Context, encoding string, target func() strin
 		req.Header.Set("Accept-Encoding", encoding)
 		return drop(transport, req)
 	}
-	for range 50 { // what the first ones need once
-		if err := ask(); err != nil {
-			return 0, err
+	var asked atomic.Int64
+	all := func(until time.Time) error {
+		var g errgroup.Group
+		for range connections {
+			g.Go(func() error {
+				for time.Now().Before(until) {
+					if err := ask(); err != nil {
+						return err
+					}
+					asked.Add(1)
+				}
+				return nil
+			})
 		}
+		return g.Wait()
 	}
+	if err := all(time.Now().Add(300 * time.Millisecond)); err != nil { // what the first ones need once
+		return 0, err
+	}
+	asked.Store(0)
 	before, err := p.cpu()
 	if err != nil {
 		return 0, err
 	}
-	n, start := 0, time.Now()
-	for ; time.Since(start) < 3*time.Second; n++ {
-		if err := ask(); err != nil {
-			return 0, err
-		}
+	if err := all(time.Now().Add(3 * time.Second)); err != nil {
+		return 0, err
 	}
 	after, err := p.cpu()
-	return (after - before) / time.Duration(n), err
+	return (after - before) / time.Duration(asked.Load()), err
 }
