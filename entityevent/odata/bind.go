@@ -301,7 +301,7 @@ func (p *parser) lambda(path, name string, at int) (node, error) {
 	rest := p.text[p.pos:]
 	variable, _, _ := strings.Cut(rest, ":")
 	variable = strings.TrimRight(variable, " \t")
-	if !isName(variable) {
+	if !IsName(variable) {
 		return node{}, p.errorf(p.pos, "%s wants a variable and a colon", name)
 	}
 	p.pos += len(variable)

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// isName says whether s is a name of OData, a simple identifier: City, Straße, _1.
-func isName(s string) bool {
+// IsName says whether s is a name of OData, a simple identifier: City, Straße, _1.
+func IsName(s string) bool {
 	for i, r := range s {
 		switch {
 		case r == '_', r|0x20 >= 'a' && r|0x20 <= 'z':
@@ -26,7 +26,7 @@ func isName(s string) bool {
 // areNames says whether s is one name or several with sep between them: Address/City.
 func areNames(s, sep string) bool {
 	for name := range strings.SplitSeq(s, sep) {
-		if !isName(name) {
+		if !IsName(name) {
 			return false
 		}
 	}

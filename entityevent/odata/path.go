@@ -73,7 +73,7 @@ func parseKey(segment string) (Path, error) {
 		return p, nil
 	}
 	bad := refuse(http.StatusBadRequest, "", "A key is written as "+name+"('key') or "+name+"(123), with quotes doubled inside")
-	if before, after, found := strings.Cut(args, "="); found && isName(before) {
+	if before, after, found := strings.Cut(args, "="); found && IsName(before) {
 		p.KeyName, args = before, after
 	}
 	var key string
