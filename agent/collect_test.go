@@ -1,0 +1,54 @@
+package main_test
+
+import (
+	"io"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestGarbageWaits: a small agent must not collect for every few answers, nor let garbage pile up.
+func TestGarbageWaits(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	p := newProcess(t, filepath.Join(t.TempDir(), "a"), address, producerConfig(address))
+	p.start(t)
+	scrape := func() string {
+		resp, err := http.Get("http://" + address + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	figure := func(text, series string) float64 {
+		_, after, _ := strings.Cut(text, "\n"+series+" ")
+		value, _, _ := strings.Cut(after, "\n")
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", series, err)
+		}
+		return n
+	}
+	const enough = 5
+	for n := 0; ; n++ {
+		text := scrape()
+		if figure(text, "go_gc_duration_seconds_count") < enough {
+			if n == 20_000 {
+				t.Fatal("nothing is ever collected")
+			}
+			continue
+		}
+		// Half of what is live is all that would wait in a large agent.
+		if percent, limit := figure(text, "go_gc_gogc_percent"), figure(text, "go_memstats_next_gc_bytes"); percent <= 50 || limit > 128<<20 {
+			t.Errorf("the next collection is at %.0f bytes, %.0f %% above what is live", limit, percent)
+		}
+		return
+	}
+}
