@@ -19,8 +19,8 @@ import (
 func (a *agent) admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /admin/status", a.serveStatus)
-	mux.HandleFunc("POST /admin/import", a.serveImport)
-	mux.HandleFunc("POST /admin/sync/{feed}", a.serveSync)
+	mux.HandleFunc("POST /admin/import", a.writing(a.serveImport))
+	mux.HandleFunc("POST /admin/sync/{feed}", a.writing(a.serveSync))
 	mux.HandleFunc("GET /admin/tokens", a.listTokens)
 	mux.HandleFunc("POST /admin/tokens", a.issueToken)
 	mux.HandleFunc("DELETE /admin/tokens/{id}", a.revokeToken)

@@ -24,7 +24,7 @@ func (a *agent) ops(mux *http.ServeMux) {
 	mux.HandleFunc("POST /admin/subscriptions/{name}/resume", a.serveResume)
 	mux.HandleFunc("GET /admin/aside/{feed}", a.serveAside)
 	mux.HandleFunc("POST /admin/aside/{feed}/replay", a.serveReplay)
-	mux.HandleFunc("POST /admin/reconcile/{feed}", a.serveReconcile)
+	mux.HandleFunc("POST /admin/reconcile/{feed}", a.writing(a.serveReconcile))
 	mux.HandleFunc("POST /admin/backup", a.serveBackup)
 	mux.HandleFunc("POST /admin/log", a.serveNewLog)
 	mux.HandleFunc("POST /admin/compact", a.serveCompact)

@@ -29,6 +29,7 @@ type agent struct {
 	opened        time.Time
 	store         *sqlite.Store
 	authority     *bearer.Authority
+	profiles      []entityevent.Profile // set in the store before records are written
 	gate          gate
 	schemas       map[string]*producer.Schema // by feed
 	feeds         []*consumer.Feed
@@ -64,14 +65,10 @@ func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	if err := checkProfiles(c, edmx); err != nil {
+	if a.profiles, err = profiles(c); err != nil {
 		return nil, err
 	}
-	wanted, err := profiles(c)
-	if err != nil {
-		return nil, err
-	}
-	masks, err := a.store.SetProfiles(ctx, wanted)
+	masks, _, err := a.store.PlanProfiles(ctx, a.profiles)
 	if err != nil {
 		return nil, err
 	}
@@ -116,21 +113,28 @@ func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logg
 // Close releases what open took.
 func (a *agent) Close() error { return a.teardown.run() }
 
-// readMetadata reads the EDMX of the configuration; nil: the schema is inferred from the records.
+// readMetadata reads the EDMX of the configuration, and holds the configuration to it; nil: the schema is
+// inferred from the records.
 func readMetadata(c *config.Config) (*metadata.Schema, error) {
 	if c.Producer == nil || c.Producer.Metadata == "" {
 		return nil, nil
 	}
+	refuse := func(err error) error {
+		return c.Refuse(config.Problem{Path: "producer.metadata", Text: err.Error()})
+	}
 	f, err := os.Open(c.Producer.Metadata)
 	if err != nil {
-		return nil, fmt.Errorf("producer.metadata: %w", err)
+		return nil, refuse(err)
 	}
 	defer f.Close()
 	schema, err := metadata.Read(f)
-	if err != nil {
-		return nil, fmt.Errorf("producer.metadata: %s: %w", c.Producer.Metadata, err)
+	if err == nil {
+		err = schema.Check()
 	}
-	return schema, nil
+	if err != nil {
+		return nil, refuse(fmt.Errorf("%s: %w", c.Producer.Metadata, err))
+	}
+	return schema, checkProfiles(c, schema)
 }
 
 // feedNames are the feeds of the store: what the write API changes, and the copies.

@@ -39,8 +39,9 @@ func (p *program) checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Check the configuration and reach everybody in it",
 		Long: `check reads the configuration, opens the store, asks each feed's producer for its metadata and the head of its
-log, and sends each subscription a signed push without events. It changes nothing, here or there. Each line
-says ok or FAIL, and what to do; one FAIL makes the exit status 1.`,
+log, and sends each subscription a signed push without events. It changes nothing there, and here it makes the data
+folder if there is none, and leaves records, log and profiles as they are. Each line says ok or FAIL, and what to do;
+one FAIL makes the exit status 1.`,
 		Example: `  resosync check
   resosync check -c acme.yaml --json`,
 		Args: arguments(cobra.NoArgs),
@@ -49,7 +50,10 @@ says ok or FAIL, and what to do; one FAIL makes the exit status 1.`,
 			if err != nil {
 				return err
 			}
-			findings := []finding{{Subject: "configuration", OK: true, Text: p.configFile + ": " + describe(cfg)}, p.checkStore(c.Context(), cfg)}
+			findings := []finding{p.checkConfiguration(cfg)}
+			if findings[0].OK {
+				findings = append(findings, p.checkStore(c.Context(), cfg))
+			}
 			if cfg.TLS != nil {
 				findings = append(findings, checkCertificate(*cfg.TLS))
 			}
@@ -144,11 +148,20 @@ func checkCertificate(files config.TLS) finding {
 	return f
 }
 
+// checkConfiguration looks at what the configuration names beside itself.
+func (p *program) checkConfiguration(c *config.Config) finding {
+	f := finding{Subject: "configuration", OK: true, Text: p.configFile + ": " + describe(c)}
+	if _, err := readMetadata(c); err != nil {
+		f.OK, f.Text = false, err.Error()
+	}
+	return f
+}
+
 func (p *program) checkStore(ctx context.Context, c *config.Config) finding {
 	f := finding{Subject: "store " + c.Data}
 	s, err := p.dial(ctx, c, "check")
 	if err != nil {
-		f.Text, f.Remedy = err.Error(), "the folder must be writable by this user, and its files must be those of one agent"
+		f.Text = err.Error() // it says what to do
 		return f
 	}
 	var now status
@@ -166,6 +179,9 @@ func (p *program) checkStore(ctx context.Context, c *config.Config) finding {
 	f.OK, f.Text = true, fmt.Sprintf("log %s, head %d, no agent is running", now.Log, now.Head)
 	if s.remote {
 		f.Text = fmt.Sprintf("log %s, head %d, an agent is running at %s", now.Log, now.Head, s.base)
+	}
+	if now.Profiles != "" {
+		f.Text += "; " + now.Profiles
 	}
 	return f
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -37,6 +38,29 @@ func profiles(c *config.Config) ([]entityevent.Profile, error) {
 		all = append(all, p)
 	}
 	return all, nil
+}
+
+// setProfiles makes the store know the profiles of the configuration. Only what writes records does so: who looks
+// with another configuration leaves the store as it is.
+func (a *agent) setProfiles(ctx context.Context) error {
+	if _, changed, err := a.store.PlanProfiles(ctx, a.profiles); err != nil || !changed {
+		return err
+	}
+	_, err := a.store.SetProfiles(ctx, a.profiles)
+	return err
+}
+
+// writing sets the profiles before a request that writes records.
+func (a *agent) writing(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !isSet(r.URL.Query(), "dry-run") {
+			if err := a.setProfiles(r.Context()); err != nil {
+				refuse(w, err)
+				return
+			}
+		}
+		next(w, r)
+	}
 }
 
 // checkProfiles compares the profiles with the metadata, if the configuration names any: what they speak of

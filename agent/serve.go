@@ -59,6 +59,9 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 		return err
 	}
 	end.add("close agent", a.Close)
+	if err := a.setProfiles(ctx); err != nil {
+		return err
+	}
 
 	if err := held.announce("run", address); err != nil {
 		return err

@@ -26,6 +26,7 @@ type status struct {
 	Subscriptions []subscriptionStatus        `json:"subscriptions"`
 	Restored      *producer.RestoredState     `json:"restored,omitempty"` // what proves that the store was restored from a backup
 	Reviewing     time.Time                   `json:"reviewing,omitzero"` // since when what profiles show is brought up to date
+	Profiles      string                      `json:"profiles,omitempty"` // what the agent would do to the store's, if it is not done
 	Unready       []string                    `json:"unready,omitempty"`  // why /readyz is red
 	Error         string                      `json:"error,omitempty"`    // why the rest is not complete
 }
@@ -55,12 +56,20 @@ func (a *agent) status(ctx context.Context) status {
 	if err == nil {
 		err = a.counts(ctx, &s)
 	}
+	if err == nil {
+		var changed bool
+		if _, changed, err = a.store.PlanProfiles(ctx, a.profiles); changed {
+			s.Profiles = profilesDiffer
+		}
+	}
 	if err != nil {
 		s.Error = err.Error()
 	}
 	s.Unready = texts(a.reasons(v, time.Now()))
 	return s
 }
+
+const profilesDiffer = "the profiles of the configuration are not set in the store yet: the next `resosync run`, `import` or `sync` sets them"
 
 // counts adds what takes more reading than the vitals.
 func (a *agent) counts(ctx context.Context, s *status) error {
@@ -226,6 +235,9 @@ func (p *program) printStatus(now status, s *session) {
 	if r := now.Restored; r != nil {
 		p.printf("restored from a backup: %s had read up to %d when the log ended at %d (%s); give the log a new name, so that all read it anew: resosync log new-id\n",
 			r.By, r.Seq, r.Head, r.At.Local().Format(time.DateTime))
+	}
+	if now.Profiles != "" {
+		p.printf("%s\n", now.Profiles)
 	}
 	if !now.Reviewing.IsZero() {
 		p.printf("profiles changed: what their clients see is brought up to date since %s\n", now.Reviewing.Local().Format(time.TimeOnly))

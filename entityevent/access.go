@@ -51,6 +51,8 @@ type Profiles interface {
 	// reviewed for whom; what an earlier call noted and Review has not done yet stays noted. To set what is
 	// set already writes nothing.
 	SetProfiles(ctx context.Context, profiles []Profile) (map[string]Mask, error)
+	// PlanProfiles returns what SetProfiles would, and whether that would change anything. It writes nothing.
+	PlanProfiles(ctx context.Context, profiles []Profile) (masks map[string]Mask, changed bool, err error)
 	// Review takes one bounded step of what SetProfiles noted, in one durable transaction like any other, and
 	// says whether more is to be done. It brings the views of existing records up to date, and tells a profile
 	// of each record whose visibility to it changed and, where Hide changed, of each that it sees: by events

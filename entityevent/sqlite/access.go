@@ -44,6 +44,32 @@ func (s *Store) SetProfiles(ctx context.Context, profiles []entityevent.Profile)
 	return masks, nil
 }
 
+// PlanProfiles implements entityevent.Profiles.
+func (s *Store) PlanProfiles(ctx context.Context, profiles []entityevent.Profile) (masks map[string]entityevent.Mask, changed bool, err error) {
+	masks = map[string]entityevent.Mask{}
+	wanted, err := describe(profiles)
+	if err == nil {
+		err = s.read(ctx, func(c *conn) error {
+			now, err := c.readRules()
+			if err != nil {
+				return err
+			}
+			var next *access
+			if next, changed, err = now.access.set(wanted); err != nil {
+				return err
+			}
+			for name := range wanted {
+				masks[name] = next.Profiles[name].mask()
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("plan profiles: %w", err)
+	}
+	return masks, changed, nil
+}
+
 // rules are the profiles as the writer looks at them. They are never changed, only replaced.
 type rules struct {
 	access  *access

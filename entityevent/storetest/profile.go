@@ -96,9 +96,15 @@ func active(name string) entityevent.Profile {
 
 func (b *guarded) trySet(profiles ...entityevent.Profile) error {
 	b.Helper()
-	masks, err := b.Store.(entityevent.Profiles).SetProfiles(b.Context(), profiles)
+	store := b.Store.(entityevent.Profiles)
+	planned, _, planErr := store.PlanProfiles(b.Context(), profiles)
+	masks, err := store.SetProfiles(b.Context(), profiles)
+	b.equal("planned error", planErr != nil, err != nil)
 	if err == nil {
 		b.masks = masks
+		b.equal("planned masks", planned, masks)
+		_, changed, _ := store.PlanProfiles(b.Context(), profiles)
+		b.equal("what is left to change", changed, false)
 	}
 	return err
 }

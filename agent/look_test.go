@@ -1,0 +1,68 @@
+package main_test
+
+import (
+	"database/sql"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// document returns a document of the folder's store as it stands there.
+func (s *shell) document(kind string) (body string) {
+	s.t.Helper()
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(s.dir, "data", "resosync.db")+"?mode=ro")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.QueryRow(`SELECT body FROM docs WHERE kind = ?`, kind).Scan(&body); err != nil {
+		s.t.Fatal(err)
+	}
+	return body
+}
+
+// TestLookingLeavesProfiles: only what writes records makes the store know the profiles of a configuration.
+func TestLookingLeavesProfiles(t *testing.T) {
+	t.Parallel()
+	s, address := newShell(t), freeAddress(t)
+	config := func(profile string) string {
+		return producerConfig(address) + "  profiles: {" + profile + ": {Property: {}}}\n"
+	}
+	s.write("resosync.yaml", config("good"))
+	s.write("candidate.yaml", config("typo"))
+	s.must(0, `the profiles of the configuration are not set in the store yet`, "status")
+	s.pipe(`{"ListingKey":"1"}`, "import", "--resource", "Property", "-").must(t, 0, "1 new", "import")
+	before := s.document("access")
+	for _, command := range []string{"check", "status", "status --json", "events", "token list", "token issue --client vendor", "client secret vendor", "client revoke vendor", "compact", "backup copy.db"} {
+		s.must(0, "", strings.Fields("-c candidate.yaml "+command)...)
+		if now := s.document("access"); now != before {
+			t.Fatalf("%s: %s, was %s", command, now, before)
+		}
+	}
+	if said := s.must(0, "", "check").stdout; strings.Contains(said, "not set") {
+		t.Errorf("with the configuration of the store: %s", said)
+	}
+	s.must(0, `ok +store .*; the profiles of the configuration are not set in the store yet`, "-c", "candidate.yaml", "check")
+	s.pipe(`{"ListingKey":"1"}`, "-c", "candidate.yaml", "import", "--resource", "Property", "-").must(t, 0, "1 unchanged", "import")
+	if now := s.document("access"); !strings.Contains(now, `"typo"`) {
+		t.Errorf("after an import: %s", now)
+	}
+	s.agent(address)
+	if now := s.document("access"); !strings.Contains(now, `"typo":{"bit":2,"off":true`) {
+		t.Errorf("while an agent runs: %s", now)
+	}
+}
+
+// TestCheckNamesTheConfiguration: faults of what the configuration names are not blamed on the store.
+func TestCheckNamesTheConfiguration(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	config := producerConfig(freeAddress(t)) + "  metadata: ./absent.xml\n"
+	s.write("resosync.yaml", config)
+	said := s.must(1, `FAIL configuration: resosync.yaml:\d+:13: producer.metadata: open .*absent.xml: no such file`, "check").stdout
+	if strings.Contains(said, "store") {
+		t.Errorf("%s", said)
+	}
+	s.write("absent.xml", "<edmx")
+	s.must(1, `FAIL configuration: resosync.yaml:\d+:13: producer.metadata: .*absent.xml: `, "check")
+}
