@@ -98,6 +98,8 @@ func (q *eventQuery) bind(e odata.Expr) error {
 				return err
 			}
 		}
+	default:
+		q.narrow(spanOf(e, false))
 	}
 	rest, ok := q.filter.(odata.Conjunction)
 	switch {
@@ -113,8 +115,7 @@ func (q *eventQuery) bind(e odata.Expr) error {
 
 // bound narrows the query by a comparison of the sequence, and says whether that is all that it says.
 func (q *eventQuery) bound(op odata.Op, value odata.Literal) (bool, error) {
-	n, exact, err := number(value)
-	if err != nil || value.Kind == odata.Null {
+	if _, _, err := number(value); err != nil || value.Kind == odata.Null {
 		return false, err
 	}
 	switch op {
@@ -122,22 +123,20 @@ func (q *eventQuery) bound(op odata.Op, value odata.Literal) (bool, error) {
 		return false, nil
 	case odata.Eq:
 		return false, q.among([]odata.Literal{value}) // who waits must know it still
-	case odata.Gt:
-		q.after, q.follows = max(q.after, n), true
-	case odata.Ge:
-		if exact {
-			n = max(n, 1) - 1
-		}
-		q.after, q.follows = max(q.after, n), true
-	case odata.Lt:
-		if exact {
-			n = max(n, 1) - 1
-		}
-		q.upTo(n)
-	case odata.Le:
-		q.upTo(n)
+	default:
+		q.narrow(spanOfOne(op, value))
+		return true, nil
 	}
-	return true, nil
+}
+
+// narrow takes in a span.
+func (q *eventQuery) narrow(s span) {
+	if s.upTo < math.MaxInt64 {
+		q.upTo(s.upTo)
+	}
+	if s.after >= 0 {
+		q.after, q.follows = max(q.after, s.after), q.follows || s.follows
+	}
 }
 
 // upTo sets an upper bound, inclusive.

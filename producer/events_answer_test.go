@@ -142,7 +142,13 @@ func TestForgotten(t *testing.T) {
 		"/EntityEvent?last_event=1": 410, "/EntityEvent?last_event=7": 410, "/EntityEvent?last_event=8": 200, "/EntityEvent?last_event=1000": 200,
 		"/EntityEvent?$filter=EntityEventSequence gt 7 and ResourceName eq 'Property'": 410, "/EntityEvent?$filter=EntityEventSequence ge 3": 410,
 		"/EntityEvent?$filter=EntityEventSequence gt 3&$orderby=EntityEventSequence desc": 410, "/EntityEvent?$orderby=EntityEventSequence desc": 200,
-		"/EntityEvent?$filter=EntityEventSequence eq 4": 200, "/EntityEvent(8)": 404, "/EntityEvent(9)": 200, "/EntityEvent/$count": 200, chain: 200, late: 410,
+		"/EntityEvent?$filter=not (EntityEventSequence le 5)": 410, "/EntityEvent?$filter=EntityEventSequence gt 5 or EntityEventSequence gt 9": 410,
+		"/EntityEvent?$filter=(EntityEventSequence gt 5 and ResourceName eq 'Property') or (EntityEventSequence gt 5 and ResourceName eq 'Media')": 410,
+		"/EntityEvent?$filter=EntityEventSequence gt 8 or EntityEventSequence gt 9":                                                                200,
+		"/EntityEvent?$filter=EntityEventSequence gt 0 or EntityEventSequence gt 5":                                                                200,
+		"/EntityEvent?$filter=EntityEventSequence gt 5 or ResourceName eq 'Media'":                                                                 200,
+		"/EntityEvent?$filter=EntityEventSequence eq 4 or EntityEventSequence eq 3":                                                                200,
+		"/EntityEvent?$filter=EntityEventSequence eq 4":                                                                                            200, "/EntityEvent(8)": 404, "/EntityEvent(9)": 200, "/EntityEvent/$count": 200, chain: 200, late: 410,
 	} {
 		a := s.get(target, "Prefer: wait=1")
 		if a.status != want {
