@@ -138,12 +138,11 @@ func (x *exchange) page(a *eventAsk) (entityevent.Page, error) {
 
 // waits says whether a page is empty that its reader prefers to wait for.
 func (x *exchange) waits(a *eventAsk, page entityevent.Page) bool {
-	if x.prefer.wait == 0 || a.empties() || a.w.limit == 0 {
+	if x.prefer.wait == 0 || a.empties() || a.w.limit == 0 || !a.follows || a.order != entityevent.OldestFirst || a.w.skip > 0 {
 		return false
 	}
 	applied(x.w.Header(), "wait", strconv.Itoa(x.prefer.wait))
-	return len(page.Events) == 0 && !page.More && a.follows && a.open(page.Head) &&
-		a.order == entityevent.OldestFirst && a.w.skip == 0 && x.r.Method != http.MethodHead
+	return len(page.Events) == 0 && !page.More && a.open(page.Head) && x.r.Method != http.MethodHead
 }
 
 // head reads which log this is and how far it goes, in an empty page.

@@ -240,6 +240,15 @@ func (x *exchange) answerHeld(p *pause, page entityevent.Page) error {
 			x.w.Header().Del("Preference-Applied")
 			return err
 		}
+		if p.ask.count >= 0 { // it was of the time before
+			q := p.ask.eventQuery
+			q.after = p.ask.began
+			n, err := x.countOfEvents(q)
+			if err != nil {
+				return err
+			}
+			p.ask.count = n
+		}
 	}
 	return x.answerEvents(p.ask, page)
 }
