@@ -50,11 +50,40 @@ type Refusal struct {
 // line that is no JSON too. Other input that is no JSON ends the import with ErrInvalid, what came before
 // it being stored. To import the same input again changes nothing.
 //
+// A resource whose name cannot stand in the metadata, or is another's in another case, is refused with ErrInvalid.
+//
 // The key of a resource that the schema does not know is metadata.ChooseKey's, and stays so; a record
 // that leaves a choice is refused.
 func Import(ctx context.Context, store Store, schema *Schema, feed, resource string, r io.Reader, progress func(Summary)) (Summary, error) {
+	if err := checkResource(ctx, schema, resource); err != nil {
+		return Summary{}, fmt.Errorf("import: %w", err)
+	}
 	i := &importer{ctx: ctx, store: store, schema: schema, feed: feed, resource: resource, progress: progress, keys: map[string]string{}}
 	return i.input(r)
+}
+
+// checkResource refuses a name that nobody could ask for, and one that is another's but for its case: with the
+// first record it would stand in the metadata for good.
+func checkResource(ctx context.Context, schema *Schema, name string) error {
+	switch {
+	case name == "":
+		return nil
+	case strings.EqualFold(name, eventResource):
+		return fmt.Errorf("%w: the resource %s: events are not imported: the log is written with the records", entityevent.ErrInvalid, name)
+	case !metadata.Identifier(name):
+		return fmt.Errorf("%w: %.100q cannot be the name of a resource: name it by letters, digits and _, a digit not first, as Property", entityevent.ErrInvalid, name)
+	}
+	_, _, known := schema.KeyField(name)
+	if !known {
+		if err := schema.Grow(ctx); err != nil {
+			return err
+		}
+		_, _, known = schema.KeyField(name)
+	}
+	if like, other := schema.Resource(name); !known && other {
+		return fmt.Errorf("%w: there is no resource %s: did you mean %s?", entityevent.ErrInvalid, name, like)
+	}
+	return nil
 }
 
 // input imports all of r.

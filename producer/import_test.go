@@ -114,11 +114,37 @@ func TestImportRefusals(t *testing.T) {
 		t.Errorf("%d %d %v", got.Refused, len(got.Refusals), err)
 	}
 	for input, resource := range map[string]string{
-		`{"ListingKey":"x"}`: "", `[{"ListingKey":"x"}]`: "", `{"EntityEventSequence":1}`: "EntityEvent", `{"Name":"x"}`: "Acme",
+		`{"ListingKey":"x"}`: "", `[{"ListingKey":"x"}]`: "", `{"@reso.context":"urn:reso:metadata:2.0:resource:entityevent","EntityEventSequence":1}`: "", `{"Name":"x"}`: "Acme",
 		`{"@reso.context":"urn:reso:metadata:2.0:resource:acme","Name":"x"}`: "", `{"@reso.context":"nonsense","ListingKey":"x"}`: "Property",
 	} {
 		if got, err := s.load(resource, input); err != nil || got.Refused != 1 || got.Records() != 1 {
 			t.Errorf("%s of %s: %+v %v", input, resource, got, err)
+		}
+	}
+}
+
+// TestImportNamesOfResources: a name that cannot stand in the metadata, or is another's but for its case, is refused
+// before anything is read.
+func TestImportNamesOfResources(t *testing.T) {
+	s := inferred(t)
+	s.put("Acme_Deal", "1", `{"Acme_DealKey":"1"}`)
+	for name, want := range map[string]string{
+		"A(B": "name it by letters", "A/B": "name it by letters", "$metadata": "name it by letters", "Bad Name": "name it by letters", "<x>": "name it by letters", "1a": "name it by letters",
+		strings.Repeat("a", 129): "name it by letters",
+		"EntityEvent":            "events are not imported", "entityevent": "events are not imported",
+		"property": "did you mean Property?", "MEDIA": "did you mean Media?", "acme_deal": "did you mean Acme_Deal?",
+		"Property": "", "Acme_Deal": "", "Acme_Deals": "", "Straße": "", "_x": "", strings.Repeat("b", 128): "",
+	} {
+		in := strings.NewReader(`{"KKey":"1"}`)
+		_, err := producer.Import(t.Context(), s.store, s.server.Schema, entityevent.Local, name, in, nil)
+		_, _, replaced := s.replace(name, producer.ReplaceOptions{}, nil, "")
+		for _, err := range []error{err, replaced} {
+			if want == "" && err != nil || want != "" && (!errors.Is(err, entityevent.ErrInvalid) || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%s: %v, want %q", name, err, want)
+			}
+		}
+		if want != "" && in.Len() == 0 {
+			t.Errorf("%s: the input was read", name)
 		}
 	}
 }

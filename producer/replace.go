@@ -65,6 +65,9 @@ type ReplaceOptions struct {
 // resource are of the given one, and then nothing but that is replaced; with "" the resources are those that
 // the inputs name. Whoever begins must call Close.
 func BeginReplacement(ctx context.Context, store ReplacementStore, schema *Schema, feed, resource string) (*Replacement, error) {
+	if err := checkResource(ctx, schema, resource); err != nil {
+		return nil, fmt.Errorf("replace: %w", err)
+	}
 	if !schema.replacing.TryLock() {
 		return nil, ErrReplacing
 	}
