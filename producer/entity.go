@@ -3,6 +3,7 @@ package producer
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -106,12 +107,15 @@ func (r *reading) expandsTo(name string) bool {
 	return false
 }
 
-// fromPlace and toPlace write the place of a record as a text and read it again.
-func fromPlace(p entityevent.Place) string {
+// fromPlace writes where a record stands in the order of a query as a text, and toPlace reads it again. The text has the
+// kinds of the order's fields too: a walk keeps the order that it began with, though a field may have another type by
+// now and its values another order.
+func fromPlace(q entityevent.Query, last entityevent.Record) string {
+	p := q.PlaceOf(last)
 	texts := make([]string, 1, 1+len(p.Values))
 	texts[0] = p.Key
-	for _, v := range p.Values {
-		texts = append(texts, string(rune('a'+v.Kind))+v.Text)
+	for i, v := range p.Values {
+		texts = append(texts, string([]rune{'a' + rune(q.OrderBy[i].Field.Of.Kind), 'a' + rune(v.Kind)})+v.Text)
 	}
 	text, err := json.Marshal(texts)
 	if err != nil { // strings always have a JSON form
@@ -120,17 +124,21 @@ func fromPlace(p entityevent.Place) string {
 	return string(text)
 }
 
-func toPlace(from string, order []odata.Order) (*entityevent.Place, error) {
+func toPlace(from string, order []odata.Order) (*entityevent.Place, []odata.Order, error) {
 	var texts []string
 	if json.Unmarshal([]byte(from), &texts) != nil || len(texts) != 1+len(order) {
-		return nil, errToken()
+		return nil, nil, errToken()
 	}
 	p := &entityevent.Place{Key: texts[0]}
-	for _, text := range texts[1:] {
-		if text == "" || text[0] < 'a' || text[0] > 'a'+byte(odata.Enumeration) {
-			return nil, errToken()
+	order = slices.Clone(order)
+	for i, text := range texts[1:] {
+		if len(text) < 2 || min(text[0], text[1]) < 'a' || max(text[0], text[1]) > 'a'+byte(odata.Enumeration) {
+			return nil, nil, errToken()
 		}
-		p.Values = append(p.Values, odata.Literal{Kind: odata.Kind(text[0] - 'a'), Text: text[1:]})
+		if began := odata.Kind(text[0] - 'a'); began != order[i].Field.Of.Kind {
+			order[i].Field.Of = odata.Type{Kind: began}
+		}
+		p.Values = append(p.Values, odata.Literal{Kind: odata.Kind(text[1] - 'a'), Text: text[2:]})
 	}
-	return p, nil
+	return p, order, nil
 }

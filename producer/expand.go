@@ -300,6 +300,6 @@ func (x *exchange) rest(owner *reading, of *entity, e expansion, f family) strin
 		b.WriteString("$top=" + strconv.FormatInt(*o.Top-int64(len(f.members)), 10) + "&")
 	}
 	last := f.members[len(f.members)-1].Record
-	b.WriteString("$skiptoken=" + token(odata.KeySegment(owner.resource, of.Key, true)+name, o, defaultPage, fromPlace(e.query().PlaceOf(last))))
+	b.WriteString("$skiptoken=" + token(odata.KeySegment(owner.resource, of.Key, true)+name, o, defaultPage, fromPlace(e.query(), last)))
 	return b.String()
 }

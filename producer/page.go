@@ -60,7 +60,7 @@ func errToken() error {
 
 // A $skiptoken is base64url of: tokenVersion, a check sum of the rest and of the query that it continues,
 // the page size, and where the page ended.
-const tokenVersion = 1
+const tokenVersion = 2
 
 var tokenCoding = base64.RawURLEncoding.Strict()
 

@@ -88,7 +88,7 @@ func (x *exchange) collection(r *reading, q entityevent.Query) error {
 		s.buf = x.appendInt(s.buf, n)
 	}
 	if w.from != "" {
-		if q.From, err = toPlace(w.from, r.order); err != nil {
+		if q.From, q.OrderBy, err = toPlace(w.from, r.order); err != nil {
 			return err
 		}
 	}
@@ -137,7 +137,7 @@ func (x *exchange) writePage(s *stream, r *reading, q entityevent.Query, w windo
 			return "", failed(err)
 		}
 		if n == w.limit {
-			next = x.next(w, n, fromPlace(q.PlaceOf(last)))
+			next = x.next(w, n, fromPlace(q, last))
 			break
 		}
 		n, last = n+1, record
