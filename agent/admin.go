@@ -221,15 +221,22 @@ type clientSecret struct {
 
 // revokedClient is the answer to the revocation of a client.
 type revokedClient struct {
-	Client string `json:"client"`
-	Tokens int    `json:"tokens"` // issued ones that ended, beside those that the secret got
+	Client string   `json:"client"`
+	Tokens int      `json:"tokens"`           // issued ones that ended, beside those that the secret got
+	Pushes []string `json:"pushes,omitempty"` // subscriptions by which it is still pushed to: they need no token of ours
 }
 
 // revokeClient ends what a client has, in the configuration or not.
 func (a *agent) revokeClient(w http.ResponseWriter, r *http.Request) {
 	done := revokedClient{Client: r.PathValue("name")}
+	for _, s := range a.subscriptions {
+		if s.Client == done.Client {
+			done.Pushes = append(done.Pushes, s.Name)
+		}
+	}
 	var err error
-	if done.Tokens, err = a.authority.RevokeClient(r.Context(), done.Client); err != nil {
+	done.Tokens, err = a.authority.RevokeClient(r.Context(), done.Client)
+	if err != nil && (done.Pushes == nil || !errors.Is(err, bearer.ErrNoClient)) {
 		refuse(w, err)
 		return
 	}

@@ -52,8 +52,12 @@ func (p *program) clientRevokeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "revoke NAME",
 		Short: "End a client's secret and all of its tokens at once",
-		Long: `revoke ends the client's secret and every token that it has, issued or got by the secret: from the next request on
-they are refused. The client stays in producer.clients, and may get new ones; take it out to end it for good.`,
+		Long: `revoke ends the client's secret and every token that it has, issued or got by the secret: what is asked with them from
+then on is refused, and so is a request that waits for news. The client stays in producer.clients, and may get new ones;
+take it out to end it for good.
+
+Pushes to it go on, for they carry the token that it gave: revoke names the subscriptions. To end these take them out of
+producer.subscriptions and start the agent again.`,
 		Example: `  resosync client revoke vendor-a`,
 		Args:    arguments(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -66,6 +70,9 @@ they are refused. The client stays in producer.clients, and may get new ones; ta
 					return p.printJSON(done)
 				}
 				p.notef("revoked client %s: its secret, what it got with it, and %s\n", done.Client, plural(int64(done.Tokens), "issued token"))
+				for _, name := range done.Pushes {
+					p.notef("it is still pushed to, by the subscription %s: to end that take it out of producer.subscriptions and start the agent again\n", name)
+				}
 				return nil
 			})
 		},

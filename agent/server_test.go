@@ -200,6 +200,23 @@ func statusOf(t *testing.T, address, path, token string) (int, http.Header) {
 	return resp.StatusCode, resp.Header
 }
 
+// TestRevokeNamesPushes: pushes need no token of ours, so whoever revokes a client is told of them.
+func TestRevokeNamesPushes(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.write("resosync.yaml", producerConfig(freeAddress(t))+`  subscriptions:
+    - {name: first, client: vendor, url: "https://b.example/1", token: t1}
+    - {name: other, client: writer, url: "https://b.example/2", token: t2}
+    - {name: second, client: vendor, url: "https://b.example/3", token: t3}
+`)
+	const want = `0 issued tokens\nit is still pushed to, by the subscription first: .* producer.subscriptions .*\nit is .* subscription second: .*\n$`
+	s.must(0, want, "client", "revoke", "vendor") // it has no token
+	s.must(0, "^eyJ", "token", "issue", "--client", "vendor")
+	s.must(0, strings.Replace(want, "0 issued tokens", "1 issued token", 1), "client", "revoke", "vendor")
+	s.must(0, `"pushes": \[\s+"first",\s+"second"\s+\]`, "client", "revoke", "vendor", "--json")
+	s.must(1, `no such client`, "client", "revoke", "nobody")
+}
+
 // TestClientSecrets walks the life of a secret: made, used by a consumer, replaced, revoked at once, and ended with
 // its client.
 func TestClientSecrets(t *testing.T) {
