@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/metadata"
@@ -39,7 +40,7 @@ type end struct {
 
 // boundsOf reads what q asks for.
 func boundsOf(q entityevent.Query) bounds {
-	b := bounds{resource: q.Resource, key: q.KeyField, since: math.MinInt64, till: math.MaxInt64}
+	b := unbounded(q.Resource, q.KeyField)
 	if len(q.Keys) > 0 {
 		b.keys.intersect(q.Keys)
 	}
@@ -56,6 +57,10 @@ func boundsOf(q entityevent.Query) bounds {
 	b.narrow(q.Filter)
 	b.keys.values = slices.DeleteFunc(b.keys.values, func(k string) bool { return !b.within(k) })
 	return b
+}
+
+func unbounded(resource, key string) bounds {
+	return bounds{resource: resource, key: key, since: math.MinInt64, till: math.MaxInt64}
 }
 
 func (s *set) intersect(values []string) {
@@ -91,9 +96,7 @@ func (b *bounds) narrow(e odata.Expr) {
 			b.narrow(term)
 		}
 	case odata.Disjunction:
-		if m, ok := asMembership(e); ok {
-			b.narrow(m)
-		}
+		b.either(e)
 	case odata.Membership:
 		if f, ok := e.Left.(odata.Field); ok {
 			b.oneOf(f, e.Values)
@@ -110,6 +113,51 @@ func (b *bounds) narrow(e odata.Expr) {
 		case f.Path == b.key && f.Of.Kind == odata.String && l.Kind == odata.String:
 			b.span(e.Op, l.Text)
 		}
+	}
+}
+
+// either takes in that one of the terms holds: of each field the widest that they say, if all of them bound it.
+func (b *bounds) either(terms []odata.Expr) {
+	one := unbounded(b.resource, b.key)
+	one.narrow(terms[0])
+	keys, parents := one.keys.values, one.parents.values
+	for _, t := range terms[1:] {
+		other := unbounded(b.resource, b.key)
+		other.narrow(t)
+		one.keys.known = one.keys.known && other.keys.known
+		keys = append(keys, other.keys.values...)
+		one.parents.known = one.parents.known && other.parents.known
+		parents = append(parents, other.parents.values...)
+		one.timed = one.timed && other.timed
+		one.since, one.till = min(one.since, other.since), max(one.till, other.till)
+		one.low, one.high = outer(one.low, other.low, -1), outer(one.high, other.high, 1)
+	}
+	if one.keys.known {
+		b.keys.intersect(keys)
+	}
+	if one.parents.known {
+		b.parents.intersect(parents)
+	}
+	if one.timed {
+		b.since, b.till, b.timed = max(b.since, one.since), min(b.till, one.till), true
+	}
+	if one.low != nil {
+		b.above(*one.low)
+	}
+	if one.high != nil {
+		b.below(*one.high)
+	}
+}
+
+// outer returns the end that lies further out, nil if one is missing. The side of low ends is -1, of high ones 1.
+func outer(a, b *end, side int) *end {
+	switch {
+	case a == nil || b == nil:
+		return nil
+	case strings.Compare(a.key, b.key)*side > 0, a.key == b.key && !a.open:
+		return a
+	default:
+		return b
 	}
 }
 

@@ -118,6 +118,11 @@ func indexed(t *testing.T) map[string]struct {
 		"keys, descending":   {limited(ask(t, "Property", "ListingKey le '000300'"+lower, "ListingKey desc")), []string{keys + " AND key<?", keys + " AND key>? AND key<?"}},
 		"of a parent":        {ask(t, "Media", "ResourceRecordKey eq '000007'"+lower, ""), []string{parents}},
 		"of several parents": {ask(t, "Media", "ResourceRecordKey in ('000007','000008') and ResourceName eq 'Property'"+lower, ""), []string{parents, keys + " AND key=?)"}},
+		"time, key above":    {limited(ask(t, "Property", "(ModificationTimestamp gt 2024-05-06T00:02:00Z or ModificationTimestamp eq 2024-05-06T00:02:00Z and ListingKey gt '000120')"+lower, "ModificationTimestamp,ListingKey")), []string{modified + "(modified_at,key)>(?,?)", modified + "modified_at>?"}},
+		"time in each":       {limited(ask(t, "Property", "(City ne 'x' and ModificationTimestamp gt 2024-05-06T00:02:00Z or ModificationTimestamp gt 2024-05-06T00:03:00Z)"+lower, "ModificationTimestamp")), []string{modified + "(modified_at,key)>(?,?)", modified + "modified_at>?"}},
+		"keys in each":       {ask(t, "Property", "(ListingKey eq '000001' and City ne 'x' or ListingKey in ('000002','000003') and City ne 'y')"+lower, ""), []string{keys + " AND key=?)"}},
+		"keys above either":  {limited(ask(t, "Property", "(ListingKey gt '000100' or ListingKey ge '000200')"+lower, "")), []string{keys + " AND key>?"}},
+		"parents in each":    {ask(t, "Media", "(ResourceRecordKey eq '000007' and ResourceName eq 'Property' or ResourceRecordKey eq '000008')"+lower, ""), []string{parents, keys + " AND key=?)"}},
 		"expanded":           {many, []string{parents, keys + " AND key=?)"}},
 		"all":                {limited(ask(t, "Property", "true eq true"+lower, "")), []string{keys}},
 	}

@@ -240,6 +240,11 @@ func (w *world) filter() odata.Expr {
 			"(MediaKey eq 'a' or MediaKey eq 'b' or MediaKey in ('7','1'))", "MediaKey eq '7'", "MediaKey ne 'a'", "MediaKey eq null",
 			"Beds in (7,1,9007199254740993,-1)", "Beds eq 7", "Id eq 4b1e3d6d-5b61-4f6d-a38f-9e3b1cb71ffa", "City in ('a','A','007')",
 			"ResourceRecordKey eq 'a'", "ResourceRecordKey in ('7','ü')", "ResourceRecordKey eq 'a' and ResourceName eq 'Property'", "ResourceRecordKey in ('a',null)",
+			"(ModificationTimestamp gt 2024-05-06T10:00:00Z or ModificationTimestamp eq 2024-05-06T10:00:00Z and MediaKey gt 'a')",
+			"(ModificationTimestamp le 2024-05-06T10:00:00Z and PoolYN or ModificationTimestamp lt 2024-05-06T12:00:00Z)",
+			"(ModificationTimestamp ge 2024-05-06T10:00:00Z or ModificationTimestamp eq null)", "(MediaKey gt 'a' or MediaKey ge 'b' and PoolYN)",
+			"(MediaKey lt 'b' or MediaKey le 'a')", "(MediaKey eq 'a' and PoolYN or MediaKey in ('b','x'))", "(MediaKey gt 'b' or MediaKey eq 'a')",
+			"(ResourceRecordKey eq 'a' and ResourceName eq 'Property' or ResourceRecordKey in ('7','ü'))", "(ResourceRecordKey eq 'a' or MediaKey eq 'a')",
 			"startswith(MediaKey,'O')", "toupper(MediaKey) eq 'A'",
 			"Odd gt 2024-05-06", "Odd le 2024-05-06T10:00:00Z", "Odd in (2024-05-06,2024-05-06T00:00:00Z,2024-02-29)", "Odd ne CloseDate", "Odds/any(x:x ge 2024-05-06)",
 		}).Draw(w.t, "more")
