@@ -29,7 +29,9 @@ type Access struct {
 	// invisible. The profile must name that resource too, and not With another.
 	With string
 	// Hide are the fields that readers leave out. The store keeps bodies as they are and shows them whole: it
-	// only tells the profile of the records that it sees when these change.
+	// only tells the profile of the records that it sees when these change. Readers leave them out of records that
+	// stand in those of others as well, and all of such a record if its resource is not named or has a Filter: so when
+	// that changes the store tells of every record that holds others.
 	Hide []string
 }
 
@@ -55,7 +57,7 @@ type Profiles interface {
 	PlanProfiles(ctx context.Context, profiles []Profile) (masks map[string]Mask, changed bool, err error)
 	// Review takes one bounded step of what SetProfiles noted, in one durable transaction like any other, and
 	// says whether more is to be done. It brings the views of existing records up to date, and tells a profile
-	// of each record whose visibility to it changed and, where Hide changed, of each that it sees: by events
+	// of each record whose visibility to it changed and, where Hide concerns it, of each that it sees: by events
 	// that carry the bits of the profiles under review alone, and leave the record's Version as it is.
 	//
 	// After a crash it goes on where it was. It may run beside all else; until it is done a profile sees the

@@ -35,6 +35,15 @@ type shown struct {
 	With     string   `json:"with,omitempty"`
 	Hide     []string `json:"hide,omitempty"`
 	Announce bool     `json:"announce,omitempty"` // they were not told of all that another Hide concerned
+	Inner    bool     `json:"inner,omitempty"`    // nor of all that hold records in them
+}
+
+// inside says what the profile shows of the resource's records where they stand in those of others.
+func (s *shown) inside() string {
+	if s == nil || s.Off || s.Filter != "" {
+		return "" // nothing: a filter cannot be asked of them
+	}
+	return fmt.Sprintf("%q %q", s.With, s.Hide)
 }
 
 // review is one resource whose records are to be looked at again, for some profiles.
@@ -42,6 +51,7 @@ type review struct {
 	Resource string           `json:"resource"`
 	Bits     entityevent.Mask `json:"bits"`
 	Announce entityevent.Mask `json:"announce,omitempty"` // of these, who is told of every record that they see
+	Inner    entityevent.Mask `json:"inner,omitempty"`    // and who of every one that may hold others
 	Feed     string           `json:"feed,omitempty"`     // where it is: after this feed's key
 	Key      string           `json:"key,omitempty"`
 }
@@ -156,11 +166,15 @@ func (a *access) profile(name string) (*profile, error) {
 func (p *profile) change(wanted map[string]*shown, reviews map[string]*review) {
 	resources := maps.Clone(p.Resources)
 	maps.Copy(resources, wanted)
+	inner := false // what is shown of records in others is another, and that may be in any
+	for resource := range resources {
+		inner = inner || p.Resources[resource].inside() != wanted[resource].inside()
+	}
 	for resource := range resources {
 		old, now := p.Resources[resource], wanted[resource]
 		was := old != nil && !old.Off && !p.Off
 		// While a profile is off nobody keeps its bit up to date.
-		look, announce := p.Off || was != (now != nil), false
+		look, announce, within := p.Off || was != (now != nil), false, inner && now != nil && old != nil
 		if now == nil {
 			off := *old
 			off.Off = true
@@ -170,9 +184,10 @@ func (p *profile) change(wanted map[string]*shown, reviews map[string]*review) {
 			if old != nil {
 				look = look || old.Filter != now.Filter || old.With != now.With
 				announce = old.Announce || !slices.Equal(old.Hide, now.Hide)
+				within = within || old.Inner
 			}
 		}
-		if !look && !announce {
+		if !look && !announce && !within {
 			continue
 		}
 		r := reviews[resource]
@@ -184,6 +199,9 @@ func (p *profile) change(wanted map[string]*shown, reviews map[string]*review) {
 		if announce {
 			r.Announce |= p.mask()
 		}
+		if within {
+			r.Inner |= p.mask()
+		}
 	}
 	p.Off = false
 }
@@ -193,8 +211,9 @@ func (a *access) switchOff(p *profile) {
 	p.Off = true
 	for i := range a.Reviews {
 		r := &a.Reviews[i]
-		if s := p.Resources[r.Resource]; s != nil && r.Announce&p.mask() != 0 {
-			s.Announce = true
+		if s := p.Resources[r.Resource]; s != nil {
+			s.Announce = s.Announce || r.Announce&p.mask() != 0
+			s.Inner = s.Inner || r.Inner&p.mask() != 0
 		}
 		r.drop(p.mask())
 	}
@@ -207,6 +226,7 @@ func (a *access) note(reviews map[string]*review) {
 		old := &a.Reviews[i]
 		if r := reviews[old.Resource]; r != nil {
 			r.Announce |= old.Announce & r.Bits
+			r.Inner |= old.Inner & r.Bits
 			old.drop(r.Bits)
 		}
 	}
@@ -230,6 +250,7 @@ func (a *access) note(reviews map[string]*review) {
 func (r *review) drop(m entityevent.Mask) {
 	r.Bits &^= m
 	r.Announce &^= m
+	r.Inner &^= m
 }
 
 func (r review) empty() bool { return r.Bits == 0 }

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql/driver"
 	"fmt"
@@ -21,7 +22,7 @@ var defaultSteps = steps{reviewed: 500, compacted: 1000}
 const reviewBytes = 1 << 20
 
 const (
-	// The body is read only where there is a filter to ask.
+	// The body is read only where there is a filter to ask, or who is told depends on what it holds.
 	reviewQuery = `SELECT key, rowid, views, seen, told, parent_resource, parent_key, body IS NULL,
 		CASE WHEN ?4 THEN CAST(body AS BLOB) END FROM records
 		WHERE feed = ?1 AND resource = ?2 AND key > ?3 ORDER BY key LIMIT ?5+0`
@@ -84,10 +85,10 @@ type reviewed struct {
 // reviewSome looks at the next records of a resource in one feed, and says whether they were the last.
 func (t *tx) reviewSome(r *review, limit int) (last bool, err error) {
 	rule := t.rules.of[r.Resource]
-	filtered := rule != nil && slices.ContainsFunc(rule.filters, func(c condition) bool { return c.mask&r.Bits != 0 })
+	reads := r.Inner != 0 || rule != nil && slices.ContainsFunc(rule.filters, func(c condition) bool { return c.mask&r.Bits != 0 })
 	var records []reviewed
 	var damage error
-	rows, bytes := 0, 0
+	rows, size := 0, 0
 	err = t.query(context.Background(), reviewQuery, func(row []driver.Value) bool {
 		rows++
 		r.Key = str(row[0])
@@ -100,7 +101,7 @@ func (t *tx) reviewSome(r *review, limit int) (last bool, err error) {
 		}, parentResource: row[5], parentKey: row[6]}
 		one.told, damage = toldOf(row[4])
 		one.body, _ = row[8].([]byte)
-		if filtered && damage == nil && !whole(one.body) {
+		if reads && damage == nil && !whole(one.body) {
 			damage = errDamaged
 		}
 		if damage != nil {
@@ -108,9 +109,9 @@ func (t *tx) reviewSome(r *review, limit int) (last bool, err error) {
 			return false
 		}
 		records = append(records, one)
-		bytes += len(one.body)
-		return bytes < reviewBytes
-	}, r.Feed, r.Resource, r.Key, flag(filtered), int64(limit))
+		size += len(one.body)
+		return size < reviewBytes
+	}, r.Feed, r.Resource, r.Key, flag(reads), int64(limit))
 	if err == nil {
 		err = damage
 	}
@@ -121,7 +122,7 @@ func (t *tx) reviewSome(r *review, limit int) (last bool, err error) {
 			return false, err
 		}
 	}
-	return rows < limit && bytes < reviewBytes, err
+	return rows < limit && size < reviewBytes, err
 }
 
 func (t *tx) reviewOne(r *review, one *reviewed) error {
@@ -130,5 +131,12 @@ func (t *tx) reviewOne(r *review, one *reviewed) error {
 		return err
 	}
 	views := one.views&^r.Bits | is&r.Bits
-	return t.tell(r.Feed, one.viewed, views, r.Announce&views)
+	announce := r.Announce
+	if r.Inner != 0 && holdsObjects(one.body) {
+		announce |= r.Inner
+	}
+	return t.tell(r.Feed, one.viewed, views, announce&views)
 }
+
+// holdsObjects says whether there may be objects in a record: a brace in a text looks the same.
+func holdsObjects(body []byte) bool { return bytes.LastIndexByte(body, '{') > 0 }

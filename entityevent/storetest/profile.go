@@ -37,7 +37,7 @@ func RunAccess(t *testing.T, open func(t *testing.T, dir string) entityevent.Sto
 		{"ReviewWith", testReviewWith},
 		{"ReviewManyChildren", testReviewManyChildren},
 		{"ReviewFeeds", testReviewFeeds},
-		{"ReviewHide", testReviewHide},
+		{"ReviewHide", testReviewHide}, {"ReviewInside", testReviewInside},
 		{"ReviewInterrupted", testReviewInterrupted},
 		{"ReviewWhileWriting", testReviewWhileWriting},
 		{"ProfileTakenAway", testProfileTakenAway},

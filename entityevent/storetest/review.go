@@ -142,6 +142,40 @@ func testReviewHide(b *guarded) {
 	b.equal("news for all", b.told("", told), []string{})
 }
 
+// testReviewInside: what a profile shows of a resource concerns the records of others in which its records stand.
+func testReviewInside(b *guarded) {
+	b.set(profile("p", rules{"Property": "all", "Media": "with Property", "Member": "all"}), active("q"))
+	inside := `{"S":1,"Media":[{"MediaKey":"m"}],"ListAgent":{"MemberKey":"a"}}`
+	b.apply(put("a", inside), put("b", `{"S":1}`), put("c", inside), media("1", "b"))
+	told := b.head()
+	changed := func(p entityevent.Profile, want ...string) {
+		b.Helper()
+		b.set(p, active("q"))
+		b.news("p", func() { b.review() }, want...)
+	}
+	both := []string{"Property('a')", "Property('c')"}
+	changed(profile("p", rules{"Property": "all", "Member": "all"}), "Property('a')", "Property('c')", "Media('1')")
+	changed(profile("p", rules{"Property": "all", "Member": "MemberKey eq 'a'"}), both...)
+	changed(profile("p", rules{"Property": "all", "Member": "MemberKey eq 'b'"})) // in others it sees none either way
+	changed(profile("p", rules{"Property": "all"}))
+	changed(profile("p", rules{"Property": "all", "Office": "all"}), both...) // who knows where there are any
+	hides := profile("p", rules{"Property": "all", "Office": "all"})
+	hides.Resources["Office"] = entityevent.Access{Hide: []string{"OfficeEmail"}}
+	changed(hides, both...)
+	changed(hides)
+
+	// It is not forgotten by another change before its time, nor while the profile is away.
+	b.set(profile("p", rules{"Property": "all", "Office": "all"}), active("q"))
+	changed(profile("p", rules{"Property": "S eq 1", "Office": "all"}), both...)
+	b.set(profile("p", rules{"Property": "S eq 1", "Office": "all", "Member": "all"}), active("q"))
+	b.set(active("q"))
+	b.review()
+	b.reopen()
+	changed(profile("p", rules{"Property": "S eq 1", "Office": "all", "Member": "all"}), both...)
+	b.equal("news for q", b.told("q", told), []string{})
+	b.equal("news for all", b.told("", told), []string{})
+}
+
 // testReviewInterrupted: whatever comes between its steps, none is left out: a reopen, and other profiles.
 func testReviewInterrupted(b *guarded) {
 	const records = 1200
