@@ -41,9 +41,10 @@ The resource is that of a record's @reso.context, or --resource.
 
 With --replace the files are all that there is of their resources: in the end what they lack becomes gone. What the
 store has of a refused record stays. Nothing is removed if a file cannot be read to its end, or has a record whose key
-cannot be told. Nor does a resource lose any if the files have none of it, if more than half of more than 10 are missing,
-or more than 100 that are more than 2 %: then import says how many these are and exits with 1, and --allow-deletes
-removes them. An import that is broken off while it reads removes nothing: run it again.`,
+cannot be told. Nor does a resource lose any if the files have none of it, or if within an hour it would lose more than
+half of more than 10, or more than 100 that are more than 2 % of what was there before: then import says how many these
+are and exits with 1, each time anew, and --allow-deletes removes them. An import that is broken off while it reads
+removes nothing: run it again.`,
 		Example: `  resosync import property.json media.jsonl
   resosync import --replace --resource Property property-1.jsonl.gz property-2.jsonl.gz
   resosync import --resource Property - < listings.jsonl`,

@@ -55,12 +55,14 @@ func TestImportReplace(t *testing.T) {
 			s.must(0, "Property: 6 gone\n", all...)
 			events(21)
 			s.write("1.jsonl", recordLines(11, 12, ""))
-			s.must(0, "Property: 5 gone\n", all...) // of eight, half may go that are no more than ten
+			s.must(1, "Property: 5 missing, none removed: that is, with 6 removed within the last hour, too many of 14 to be right by itself", all...)
+			s.must(1, "Property: 5 missing, none removed", all...) // asked again it is not more right
+			s.must(0, "Property: 5 gone\n", append(all, "--allow-deletes")...)
 			s.write("1.jsonl", recordLines(0, 12, `,"V":1`))
 			s.must(0, "1.jsonl: 11 new, 1 changed", all...)
 			events(38)
 			s.write("1.jsonl", recordLines(0, 1, `,"V":2`))
-			held := s.must(1, "Property: 11 missing, none removed: that is too many of 14 to be right by itself: if it is, import it again with --allow-deletes\n", all...)
+			held := s.must(1, "Property: 11 missing, none removed: that is, with 6 removed within the last hour, too many of 20 to be right by itself: if it is, import it again with --allow-deletes\n", all...)
 			if !strings.HasPrefix(held.stdout, "1.jsonl: 0 new, 1 changed, 0 unchanged, 0 refused\n") {
 				t.Errorf("%s", held.stdout)
 			}

@@ -355,6 +355,10 @@ func (i *importer) flush() error {
 	if i.flushed != nil || len(i.changes) == 0 {
 		return i.flushed
 	}
+	if err := i.replacement.begin(); err != nil {
+		i.flushed = err
+		return err
+	}
 	outcomes, err := i.store.Apply(i.ctx, entityevent.Commit{Feed: i.feed, Changes: i.changes})
 	if err != nil {
 		i.flushed = err
@@ -377,7 +381,6 @@ func (i *importer) flush() error {
 			i.summary.Unchanged++
 		case o.Before.IsZero():
 			i.summary.New++
-			i.replacement.added(c.Resource)
 		default:
 			i.summary.Changed++
 		}

@@ -30,8 +30,8 @@ type Replacement struct {
 
 // replaced are the records that the inputs have of a resource.
 type replaced struct {
-	held  int // all, the refused ones that can be named among them
-	fresh int // those that were new
+	held  int    // all, the refused ones that can be named among them
+	brake *brake // nil: it was not read yet
 }
 
 // ReplacementStore is what a Replacement needs of a store.
@@ -55,9 +55,9 @@ type Removal struct {
 
 // ReplaceOptions are how to end a Replacement.
 type ReplaceOptions struct {
-	// AllowDeletes removes however many records are missing. Default: if a resource lacks more than 100 and
-	// more than one of 50 of its records, or if it has more than 10 and lacks more than half, or if the inputs
-	// have no record of it, all of them stay.
+	// AllowDeletes removes however many records are missing. Default: if a resource would lose, with what other
+	// replacements removed within an hour, more than 100 and more than one of 50 of its records, or more than half of more
+	// than 10, or if the inputs have no record of it, all of them stay.
 	AllowDeletes bool
 }
 
@@ -113,45 +113,19 @@ func (r *Replacement) Finish(o ReplaceOptions) ([]Removal, error) {
 	return removals, nil
 }
 
-// The brake: see ReplaceOptions.
-const (
-	brakeFree  = 100
-	brakeShare = 50
-	brakeSmall = 10
-)
-
-// brakes says why records of a resource, of which there are so many, are not removed, "" if they are.
-func (r *Replacement) brakes(resource string, missing, rows int64, o ReplaceOptions) string {
-	of := r.resources[resource]
-	rows -= int64(of.fresh)
-	switch {
-	case missing == 0:
-		return ""
-	case r.unread > 0:
-		return fmt.Sprintf("%d records of the input could not be read, and these may be among them: correct the input", r.unread)
-	case o.AllowDeletes:
-		return ""
-	case of.held == 0:
-		return "the input has no record of it, and to remove all is hardly right: if it is, import it again with --allow-deletes"
-	case missing > max(brakeFree, rows/brakeShare) || rows > brakeSmall && 2*missing > rows:
-		return fmt.Sprintf("that is too many of %d to be right by itself: if it is, import it again with --allow-deletes", rows)
-	}
-	return ""
-}
-
 // sweep removes the records of a resource that have no mark.
 func (r *Replacement) sweep(resource string, o ReplaceOptions) (Removal, error) {
 	i := &r.importer
 	removal := Removal{Resource: resource}
+	b, err := r.brakeOf(resource)
+	if err != nil {
+		return removal, err
+	}
 	missing, err := r.unmarked(resource, func([]string) error { return nil })
 	if err != nil {
 		return removal, err
 	}
-	rows, err := i.store.Count(i.ctx, entityevent.View{Feed: i.feed, Mask: entityevent.Everyone}, entityevent.Query{Resource: resource})
-	if err != nil {
-		return removal, err
-	}
-	if removal.Reason = r.brakes(resource, missing, rows, o); removal.Reason != "" {
+	if removal.Reason = r.holds(resource, b, missing, o); removal.Reason != "" {
 		removal.Held = missing
 		return removal, nil
 	}
@@ -160,7 +134,10 @@ func (r *Replacement) sweep(resource string, o ReplaceOptions) (Removal, error) 
 		for n, key := range keys {
 			changes[n] = entityevent.Change{Ref: entityevent.Ref{Resource: resource, Key: key}, Op: entityevent.Remove, UnchangedSince: &r.since}
 		}
-		outcomes, err := i.store.Apply(i.ctx, entityevent.Commit{Feed: i.feed, Changes: changes})
+		if !o.AllowDeletes {
+			b.note(int64(len(keys)), time.Now())
+		}
+		outcomes, err := b.commit(i.ctx, i.store, entityevent.Commit{Feed: i.feed, Changes: changes})
 		for _, outcome := range outcomes {
 			if outcome.Sequence > 0 {
 				removal.Gone++
@@ -168,7 +145,53 @@ func (r *Replacement) sweep(resource string, o ReplaceOptions) (Removal, error) 
 		}
 		return err
 	})
+	if err == nil {
+		err = b.release(i.ctx, i.store)
+	}
 	return removal, err
+}
+
+// holds says why records of a resource are not removed, "" if they are.
+func (r *Replacement) holds(resource string, b *brake, missing int64, o ReplaceOptions) string {
+	switch {
+	case missing == 0:
+		return ""
+	case r.unread > 0:
+		return fmt.Sprintf("%d records of the input could not be read, and these may be among them: correct the input", r.unread)
+	case o.AllowDeletes:
+		return ""
+	case r.resources[resource].held == 0:
+		return "the input has no record of it, and to remove all is hardly right: if it is, import it again with --allow-deletes"
+	}
+	return b.holds(missing, time.Now())
+}
+
+// brakeOf returns the brake of a resource that the inputs are of. It must be called before the first of its records
+// is stored.
+func (r *Replacement) brakeOf(resource string) (*brake, error) {
+	of, i := r.named(resource), &r.importer
+	if of.brake == nil {
+		b, err := beginBrake(i.ctx, i.store, i.feed, resource)
+		if err != nil {
+			return nil, err
+		}
+		of.brake = b
+	}
+	return of.brake, nil
+}
+
+// begin notes what there was before the inputs of all resources that they are of so far. A nil Replacement notes
+// nothing.
+func (r *Replacement) begin() error {
+	if r == nil {
+		return nil
+	}
+	for resource := range r.resources {
+		if _, err := r.brakeOf(resource); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unmarked calls each with the keys of the records that have no mark, batch by batch, and counts them.
@@ -212,11 +235,4 @@ func (r *Replacement) named(resource string) *replaced {
 		r.resources[resource] = of
 	}
 	return of
-}
-
-// added notes that a record of the inputs was new.
-func (r *Replacement) added(resource string) {
-	if r != nil {
-		r.resources[resource].fresh++
-	}
 }
