@@ -10,6 +10,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -153,6 +154,7 @@ func (s *Schema) nameEnums() {
 		for _, m := range in.Members {
 			e.Members = append(e.Members, m.Name)
 		}
+		e.Values = numbered(in.Members)
 		s.enums[e.Name], s.enums[in.Name] = e, e
 	}
 	for _, written := range slices.Sorted(maps.Keys(s.names)) {
@@ -165,6 +167,19 @@ func (s *Schema) nameEnums() {
 			s.enums[bare] = e
 		}
 	}
+}
+
+// numbered returns the values of members, nil if not each has its own: then nobody can go by them.
+func numbered(members []EnumMember) []int64 {
+	values := make([]int64, len(members))
+	for i, m := range members {
+		n, err := strconv.ParseInt(m.Value, 10, 64)
+		if err != nil || slices.Contains(values[:i], n) {
+			return nil
+		}
+		values[i] = n
+	}
+	return values
 }
 
 // UnmarshalJSON reads what json.Marshal wrote.

@@ -102,7 +102,7 @@ func (p *parser) alike(left, right *node) error {
 		r = right.Type()
 	}
 	if named, ok := right.Expr.(enumLiteral); ok && (l.Kind == String || l.Kind == Enumeration && l.Enum == named.enum) {
-		right.Expr = Literal{l.Kind, named.Text}
+		right.Expr = named.beside(l.Kind)
 		return nil
 	}
 	_, fixed := right.Expr.(Literal)
@@ -143,19 +143,14 @@ func (p *parser) beside(l Literal, left node, at int) (Expr, error) {
 	return l, nil
 }
 
-// memberOf checks a member of an enumeration, or several of flags.
+// memberOf checks a member of an enumeration, or several of flags, and returns them as Enum.Canonical does.
 func (p *parser) memberOf(text string, enum *Enum, at int) (string, error) {
 	if enum == nil || len(enum.Members) == 0 { // nobody said which there are
-		return text, nil
+		return enum.Canonical(text), nil
 	}
-	members := []string{text}
-	if enum.Flags {
-		members = Literal{Text: text}.Members()
-	}
-	for _, m := range members {
-		if !slices.Contains(enum.Members, m) {
-			return "", p.errorf(at, "%s has no member %q", enum.Name, brief(m))
-		}
+	members, others := enum.read(text)
+	if len(others) > 0 {
+		return "", p.errorf(at, "%s has no member %q", enum.Name, brief(others[0]))
 	}
 	return strings.Join(members, ","), nil
 }
@@ -217,18 +212,22 @@ func (p *parser) has(left, right node) (node, error) {
 		if t.Kind == Enumeration && t.Enum != e.enum {
 			return node{}, p.mismatch(left, right)
 		}
-		l = e.Literal
+		l = e.beside(t.Kind)
 	}
 	if t.Kind != String && t.Kind != Enumeration || l.Kind != String && l.Kind != Enumeration {
 		return node{}, p.mismatch(left, right)
 	}
 	members := l.Members()
-	for _, m := range members {
-		if m == "" {
-			return node{}, p.errorf(right.at, "has wants a member, not %q", brief(l.Text))
+	if slices.Contains(members, "") {
+		return node{}, p.errorf(right.at, "has wants a member, not %q", brief(l.Text))
+	}
+	if t.Kind == Enumeration {
+		if t.Enum != nil && t.Enum.Flags {
+			members = []string{strings.Join(members, ",")}
 		}
-		if t.Kind == Enumeration {
-			if _, err := p.memberOf(m, t.Enum, right.at); err != nil {
+		for i, m := range members {
+			var err error
+			if members[i], err = p.memberOf(m, t.Enum, right.at); err != nil {
 				return node{}, err
 			}
 		}

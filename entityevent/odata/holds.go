@@ -19,10 +19,10 @@ import (
 // eq and ne are never null: null equals null alone. gt, ge, lt and le with a null are false. in is eq with
 // any of the list. Functions of a null are null. and, or and not have three values, and null is not
 // true in the end. any and all take a null as not true, and what is no array as empty. Strings compare by
-// their bytes, Guids in any case, false is less than true. tolower and toupper are those of package strings.
+// their bytes, Guids in any case, false is less than true, and flags by Enum.Canonical. tolower and toupper are those of package strings.
 //
 // has looks for members in a string, between commas and without the spaces around, or in the strings of
-// an array, and is null for anything else.
+// an array, of flags for those that Enum.Canonical has, and is null for anything else.
 func Holds(e Expr, member func(name string) []byte) bool {
 	return evaluation{member: member}.truth(e) == yes
 }
@@ -94,9 +94,9 @@ func (ev evaluation) truth(e Expr) truth {
 func (ev evaluation) value(e Expr) value {
 	switch e := e.(type) {
 	case Field:
-		return fit(ev.raw(e), e.Of.Kind)
+		return fit(ev.raw(e), e.Of)
 	case Variable:
-		return fit(ev.element, e.Of.Kind)
+		return fit(ev.element, e.Of)
 	case Literal:
 		return e.value()
 	case Call:
@@ -168,6 +168,9 @@ func (ev evaluation) has(e Has) truth {
 		}
 	default:
 		return unknown
+	}
+	if enum := e.Left.Type().Enum; enum != nil && enum.Flags {
+		members, _ = enum.read(strings.Join(members, ","))
 	}
 	for _, m := range e.Right.Members() {
 		if !slices.Contains(members, m) {

@@ -62,7 +62,14 @@ func TestHolds(t *testing.T) {
 				"Id eq 4b1e3d6d-5b61-4f6d-a38f-9e3b1cb71ffa", "Id gt OriginId", "Status eq 'Active'", "Status eq org.reso.test.Status'Active'", "Status in ('Pending',Status'Active')",
 				"Status has 'Active'", "Status eq OldStatus", "Status ne 'Pending'", "Uses has 'A'", "Uses has Uses'C,A'", "Uses has 'A' and not (Uses has 'B')", "OldUses has 'C,B'", "OldUses eq null",
 			},
-			[]string{"Uses has 'B'", "Uses has 'A,B'", "OldUses has 'A'", "Status has 'Pending'", "Uses eq 'A,C'"},
+			[]string{"Uses has 'B'", "Uses has 'A,B'", "OldUses has 'A'", "Status has 'Pending'", "Uses eq 'A,B'", "Uses ne 'A,C'"},
+		}, {
+			`{"Uses":"B,A","OldUses":"A, B ,A","Days":"Sun, Sat","OldDays":"Weekend","Shifts":["Mon,Sat","None"]}`,
+			[]string{
+				"Uses eq 'A,B'", "Uses eq OldUses", "Uses in ('C','A, B')", "Days eq OldDays", "Days eq Days'96'", "Days in ('Mon','Weekend')", "Days has 'Weekend'", "OldDays has 'Sun'",
+				"Shifts/any(d:d eq '33')", "Shifts/any(d:d eq 'None')", "Shifts/all(d:d ne 'Sat')", "Shifts has 'Mon'", "not (Days has 'None')",
+			},
+			[]string{"Uses ne 'B,A'", "Uses eq 'A'", "Days ne 'Sat,Sun'", "Days eq 'Sat'", "OldDays has 'Mon'", "Days in ('Sat','97')", "Shifts has 'Weekend'", "Days eq 'None'"},
 		}, {
 			`{"Appliances":["X","Y",null,7],"Floors":[1,2],"Opened":[],"Statuses":["Active"],"Flags":"A","Address":{"City":"a\u0062","Lines":["1"],"Place":{"Height":1e1}}}`,
 			[]string{

@@ -6,7 +6,7 @@ import "cmp"
 // round: Null if the record has no value that fits. Of an Untyped field it is always Null.
 func (f Field) Value(member func(name string) []byte) Literal {
 	raw := evaluation{member: member}.raw(f)
-	switch v := fit(raw, f.Of.Kind); v.kind {
+	switch v := fit(raw, f.Of); v.kind {
 	case Untyped, Complex:
 		return Literal{Null, "null"}
 	case Int, Decimal, Bool:

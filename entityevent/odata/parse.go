@@ -311,14 +311,23 @@ func (p *parser) member(typeName string, at int) (node, error) {
 	if !ok {
 		return node{}, p.errorf(at, "There is no enumeration %q", brief(typeName))
 	}
-	text, err = p.memberOf(text, enum, at)
-	return node{enumLiteral{Literal{Enumeration, text}, enum}, at}, err
+	members, err := p.memberOf(text, enum, at)
+	return node{enumLiteral{Literal{Enumeration, members}, enum, text}, at}, err
 }
 
 // enumLiteral is a literal whose enumeration is named. Beside a field it becomes a Literal.
 type enumLiteral struct {
 	Literal
-	enum *Enum
+	enum    *Enum
+	written string
+}
+
+// beside returns the literal as what it means beside a value of the kind: beside a String what was written.
+func (l enumLiteral) beside(kind Kind) Literal {
+	if kind == String {
+		return Literal{String, l.written}
+	}
+	return Literal{kind, l.Text}
 }
 
 func (l enumLiteral) Type() Type { return Type{Kind: Enumeration, Enum: l.enum} }

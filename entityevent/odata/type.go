@@ -63,13 +63,6 @@ func (t Type) String() string {
 	return name
 }
 
-// Enum is an enumeration.
-type Enum struct {
-	Name    string // qualified
-	Flags   bool   // a value is several members: A,B
-	Members []string
-}
-
 // Scope says what the names in a filter mean. With nil in place of a Scope, every name is a field and
 // takes its kind from what it is compared with.
 type Scope interface {

@@ -35,14 +35,17 @@ func (l Literal) value() value {
 	}
 }
 
-// fit returns a JSON text as a value of the kind, null if it is none.
-func fit(raw []byte, kind Kind) value {
+// fit returns a JSON text as a value of the type, null if it is none.
+func fit(raw []byte, of Type) value {
+	kind := of.Kind
 	switch c := kindOf(raw); c {
 	case 0, 'n':
 		return value{}
 	case '"':
 		switch kind {
-		case String, Enumeration, Guid:
+		case Enumeration:
+			return value{kind: kind, s: of.Enum.Canonical(text(raw))}
+		case String, Guid:
 			return value{kind: kind, s: text(raw)}
 		case Date:
 			if s := text(raw); isDate(s) {

@@ -83,7 +83,7 @@ func (c *compiler) condition(e odata.Expr) string {
 	case odata.Membership:
 		return c.membership(e)
 	case odata.Has:
-		return "odata_has(" + c.raw(e.Left) + ", " + c.arg(e.Right.Text) + ")"
+		return "odata_has(" + c.raw(e.Left) + ", " + c.arg(e.Right.Text) + ", " + c.arg(flagsOf(e.Left.Type())) + ")"
 	case odata.Lambda:
 		return c.lambda(e)
 	}

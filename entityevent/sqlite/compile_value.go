@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"encoding/json"
 	"strings"
 
 	"github.com/resosync/resosync/entityevent/odata"
@@ -13,7 +14,7 @@ func (c *compiler) value(e odata.Expr) (sql string, kind odata.Kind) {
 	case odata.Field:
 		return c.field(e), e.Of.Kind
 	case odata.Variable:
-		return c.element(e.Of.Kind), e.Of.Kind
+		return c.canonical(c.element(e.Of.Kind), e.Of), e.Of.Kind
 	case odata.Literal:
 		if v := literalValue(e); v != nil {
 			return c.arg(v), e.Kind
@@ -39,7 +40,7 @@ func (c *compiler) field(f odata.Field) string {
 		if number(kind) {
 			return "CASE WHEN CAST(CAST(r.key AS INTEGER) AS TEXT) = r.key THEN CAST(r.key AS INTEGER) END"
 		}
-		return fitted("+r.key", kind)
+		return c.canonical(fitted("+r.key", kind), f.Of)
 	case f.Path == modificationTimestamp && kind == odata.DateTimeOffset:
 		return "+r.modified_at"
 	}
@@ -56,7 +57,7 @@ func (c *compiler) field(f odata.Field) string {
 		return "CASE WHEN " + is + " IN ('integer', 'real') THEN CASE WHEN length(" + raw + ") < 20 THEN json_extract(r.body, " + path +
 			") ELSE odata_number(" + raw + ") END END"
 	}
-	return fitted("CASE "+is+" WHEN 'text' THEN json_extract(r.body, "+path+") END", kind)
+	return c.canonical(fitted("CASE "+is+" WHEN 'text' THEN json_extract(r.body, "+path+") END", kind), f.Of)
 }
 
 // value returns the value of the column, NULL unless it fits the kind.
@@ -103,6 +104,26 @@ func fitted(text string, kind odata.Kind) string {
 	default:
 		return "NULL"
 	}
+}
+
+// canonical returns a text of flags as it is compared, and any other value as it is.
+func (c *compiler) canonical(value string, of odata.Type) string {
+	if enum := flagsOf(of); enum != "" {
+		return "odata_flags(" + value + ", " + c.arg(enum) + ")"
+	}
+	return value
+}
+
+// flagsOf returns the flags of a type for the functions of SQL, "" if it has none.
+func flagsOf(of odata.Type) string {
+	if of.Enum == nil || !of.Enum.Flags {
+		return ""
+	}
+	text, err := json.Marshal(of.Enum)
+	if err != nil { // names and numbers always have a JSON form
+		return ""
+	}
+	return string(text)
 }
 
 // call compares bytes, as Go does: SQLite's own functions on texts count characters.

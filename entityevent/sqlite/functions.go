@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 // register gives a connection what filters need of Go. Neither the schema nor an index may use it: people open
 // the file with programs that do not know it. NULL stays NULL.
 func register(c *sqlite3.SQLiteConn) error {
+	flags := enums{}
 	return errors.Join(
 		c.RegisterFunc("odata_tolower", func(v any) any { return ofText(v, func(s string) any { return strings.ToLower(s) }) }, true),
 		c.RegisterFunc("odata_toupper", func(v any) any { return ofText(v, func(s string) any { return strings.ToUpper(s) }) }, true),
@@ -20,7 +22,8 @@ func register(c *sqlite3.SQLiteConn) error {
 		c.RegisterFunc("odata_date", func(v any) any { return ofText(v, dateOf) }, true),
 		c.RegisterFunc("odata_moment", func(v any) any { return ofText(v, momentOf) }, true),
 		c.RegisterFunc("odata_number", func(v any) any { return ofText(v, numberOf) }, true),
-		c.RegisterFunc("odata_has", has, true),
+		c.RegisterFunc("odata_flags", flags.canonical, true),
+		c.RegisterFunc("odata_has", flags.has, true),
 	)
 }
 
@@ -62,12 +65,35 @@ func numberOf(s string) any {
 	return f
 }
 
+// enums are the enumerations that a connection was asked for, by their texts: they are the same for every row.
+type enums map[string]*odata.Enum
+
+const maxEnums = 100
+
+// of returns the enumeration that flagsOf wrote, nil if there is none.
+func (all enums) of(text string) *odata.Enum {
+	if e, ok := all[text]; ok {
+		return e
+	}
+	var e *odata.Enum
+	_ = json.Unmarshal([]byte(text), &e) // "" is none
+	if len(all) == maxEnums {
+		clear(all)
+	}
+	all[text] = e
+	return e
+}
+
+func (all enums) canonical(v any, enum string) any {
+	return ofText(v, func(s string) any { return all.of(enum).Canonical(s) })
+}
+
 // has says whether a JSON text, a string of flags or an array, holds all of members.
-func has(raw any, members string) any {
+func (all enums) has(raw any, members, enum string) any {
 	text, _ := raw.(string)
 	if !strings.HasPrefix(text, `"`) && !strings.HasPrefix(text, `[`) {
 		return nil
 	}
-	e := odata.Has{Left: odata.Field{Path: "f", Of: odata.Type{Kind: odata.String}}, Right: odata.Literal{Kind: odata.String, Text: members}}
+	e := odata.Has{Left: odata.Field{Path: "f", Of: odata.Type{Kind: odata.String, Enum: all.of(enum)}}, Right: odata.Literal{Kind: odata.String, Text: members}}
 	return odata.Holds(e, func(string) []byte { return []byte(text) })
 }

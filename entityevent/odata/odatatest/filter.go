@@ -2,6 +2,7 @@ package odatatest
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -178,12 +179,14 @@ func (w writer) literal(of odata.Type) string {
 	case odata.Guid:
 		return pick(w.T, guids)
 	case odata.Enumeration:
-		members := of.Enum.Members
-		if of.Enum.Flags {
-			members = append([]string{"A,B", "B, A", "A,C"}, members...)
+		value := pick(w.T, of.Enum.Members)
+		switch n := draw(w.T, 4); {
+		case of.Enum.Flags && n < 2:
+			value = together(w.T, of.Enum)
+		case n == 2 && of.Enum.Values != nil:
+			value = strconv.FormatInt(pick(w.T, of.Enum.Values)|pick(w.T, of.Enum.Values), 10)
 		}
-		prefix := pick(w.T, []string{"", of.Enum.Name, strings.TrimPrefix(of.Enum.Name, Namespace+".")})
-		return prefix + odata.Quote(pick(w.T, members))
+		return pick(w.T, []string{"", of.Enum.Name, strings.TrimPrefix(of.Enum.Name, Namespace+".")}) + odata.Quote(value)
 	default:
 		return odata.Quote(pick(w.T, texts))
 	}

@@ -115,7 +115,10 @@ func json1(t *rapid.T, of odata.Type) string {
 		return quoted(t, pick(t, guids))
 	case odata.Enumeration:
 		if of.Enum.Flags {
-			return pick(t, []string{`"A"`, `"B"`, `"A,B"`, `"B,A"`, `"A, C"`, `["A","C"]`, `["B"]`, `["A,B"]`, `["A",1,null]`})
+			if draw(t, 4) > 0 {
+				return quoted(t, together(t, of.Enum))
+			}
+			return pick(t, []string{`["A","C"]`, `["Sun","Sat"]`, `["A,B"]`, `["Sat","Sun,Mon"]`, `["A",1,null]`, `"Sat,Nope"`, `"Nope"`, `"96"`})
 		}
 		return quoted(t, pick(t, of.Enum.Members))
 	case odata.Complex:
@@ -128,6 +131,15 @@ func json1(t *rapid.T, of odata.Type) string {
 		}
 		return pick(t, strange)
 	}
+}
+
+// together returns a value of flags: one member or several, in any order.
+func together(t *rapid.T, e *odata.Enum) string {
+	members := make([]string, 1+draw(t, 3))
+	for i := range members {
+		members[i] = pick(t, e.Members)
+	}
+	return strings.Join(members, pick(t, []string{",", ", "}))
 }
 
 // quoted writes a JSON string, with needless escapes now and then.

@@ -14,9 +14,10 @@ const Namespace = "org.reso.test"
 var (
 	status = &odata.Enum{Name: Namespace + ".Status", Members: []string{"Active", "Pending", "ActiveUnderContract", "Größe"}}
 	uses   = &odata.Enum{Name: Namespace + ".Uses", Flags: true, Members: []string{"A", "B", "C"}}
+	days   = &odata.Enum{Name: Namespace + ".Days", Flags: true, Members: []string{"None", "Sat", "Sun", "Weekend", "Mon"}, Values: []int64{0, 32, 64, 96, 1}}
 )
 
-// scope is a Scope with two enumerations.
+// scope is a Scope with three enumerations.
 type scope struct{ odata.Fields }
 
 func (scope) Enum(name string) (*odata.Enum, bool) {
@@ -25,6 +26,8 @@ func (scope) Enum(name string) (*odata.Enum, bool) {
 		return status, true
 	case "Uses", uses.Name:
 		return uses, true
+	case "Days", days.Name:
+		return days, true
 	}
 	return nil, false
 }
@@ -43,6 +46,7 @@ func Scope() odata.Scope {
 		"ListingContractDate": of(odata.Date), "CloseDate": of(odata.Date),
 		"Id": of(odata.Guid), "OriginId": of(odata.Guid),
 		"Status": {Kind: odata.Enumeration, Enum: status}, "OldStatus": {Kind: odata.Enumeration, Enum: status},
+		"Days": {Kind: odata.Enumeration, Enum: days}, "OldDays": {Kind: odata.Enumeration, Enum: days}, "Shifts": {Kind: odata.Enumeration, Enum: days, Collection: true},
 		"Uses": {Kind: odata.Enumeration, Enum: uses}, "OldUses": {Kind: odata.Enumeration, Enum: uses},
 		"Appliances": list(odata.String), "Floors": list(odata.Int), "Opened": list(odata.DateTimeOffset), "Flags": list(odata.Bool),
 		"Statuses": {Kind: odata.Enumeration, Enum: status, Collection: true},
