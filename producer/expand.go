@@ -2,24 +2,15 @@ package producer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/resosync/resosync/entityevent"
-	"github.com/resosync/resosync/entityevent/metadata"
 	"github.com/resosync/resosync/entityevent/odata"
 )
-
-// expansion is one navigation of $expand, bound.
-type expansion struct {
-	link metadata.Link
-	*reading
-}
 
 // What one step of expanding reads.
 const (
@@ -87,10 +78,13 @@ func (x *exchange) expand(ctx context.Context, r *reading, all []*entity, most i
 		}
 		for _, owner := range all {
 			f := &owner.families[i]
-			if len(f.members) == 0 && f.count == 0 {
-				*f = x.inline(e, owner.Record)
-				found = append(found, f.members...)
+			if len(f.members) > 0 || f.count > 0 {
+				continue
 			}
+			if *f, err = x.held(e, owner.Record); err != nil {
+				return err
+			}
+			found = append(found, f.members...)
 		}
 		if len(e.expands) > 0 {
 			if err := x.expand(ctx, e.reading, found, most); err != nil {
@@ -101,34 +95,6 @@ func (x *exchange) expand(ctx context.Context, r *reading, all []*entity, most i
 	return nil
 }
 
-// belonging narrows a query to the records to which a link leads from those that have the keys.
-func belonging(q entityevent.Query, from string, l metadata.Link, keys []string) entityevent.Query {
-	if l.Owned {
-		for _, key := range keys {
-			q.Parents = append(q.Parents, entityevent.Ref{Resource: from, Key: key})
-		}
-		return q
-	}
-	values := make([]odata.Literal, len(keys))
-	for i, key := range keys {
-		values[i] = odata.Literal{Kind: odata.String, Text: key}
-	}
-	terms := odata.Conjunction{odata.Membership{Left: odata.Field{Path: l.ParentField, Of: odata.Type{Kind: odata.String}}, Values: values}}
-	if l.ParentResourceField != "" {
-		terms = append(terms, odata.Comparison{
-			Left: odata.Field{Path: l.ParentResourceField, Of: odata.Type{Kind: odata.String}}, Op: odata.Eq,
-			Right: odata.Literal{Kind: odata.String, Text: from},
-		})
-	}
-	if q.Filter != nil {
-		terms = append(terms, q.Filter)
-	}
-	if q.Filter = terms; len(terms) == 1 {
-		q.Filter = terms[0]
-	}
-	return q
-}
-
 // children reads what belongs to all these records, in one query.
 func (x *exchange) children(ctx context.Context, r *reading, i int, all []*entity, most int) ([]*entity, error) {
 	e := r.expands[i]
@@ -136,9 +102,9 @@ func (x *exchange) children(ctx context.Context, r *reading, i int, all []*entit
 	families := make(map[string]*family, len(all))
 	for n, owner := range all {
 		keys[n] = owner.Key
-		families[owner.Key] = &owner.families[i]
+		families[e.alike(owner.Key)] = &owner.families[i]
 	}
-	q := belonging(e.query(), r.resource, e.link, keys)
+	q := e.belonging(e.filter, keys)
 	limit, skip := int(min(int64(most), e.top)), e.options.Skip
 	q.Limit = expandCrowd + 1
 	if len(all) == 1 {
@@ -153,7 +119,7 @@ func (x *exchange) children(ctx context.Context, r *reading, i int, all []*entit
 		if n++; len(all) > 1 && n > expandCrowd {
 			return nil, errCrowd
 		}
-		f := families[entityevent.StringMember(record.Body, e.link.ParentField)]
+		f := families[e.alike(entityevent.StringMember(record.Body, e.link.ParentField))]
 		if f == nil {
 			continue // it moved to another parent while it was read
 		}
@@ -176,62 +142,35 @@ func (x *exchange) children(ctx context.Context, r *reading, i int, all []*entit
 }
 
 // others reads the records whose keys stand in fields of all these records, in one query.
-func (x *exchange) others(ctx context.Context, i int, e expansion, all []*entity) ([]*entity, error) {
-	var keys []string
-	wanted := map[string][]*family{}
+func (x *exchange) others(ctx context.Context, i int, e expansion, all []*entity) (found []*entity, err error) {
+	q := e.query()
+	byKey := map[string]*entity{}
 	for _, owner := range all {
-		if key := entityevent.StringMember(owner.Body, e.link.Field); key != "" {
-			if wanted[key] == nil {
-				keys = append(keys, key)
+		for _, key := range e.keys(owner.Record) {
+			if _, ok := byKey[key]; !ok {
+				byKey[key] = nil
+				q.Keys = append(q.Keys, key)
 			}
-			wanted[key] = append(wanted[key], &owner.families[i])
 		}
 	}
-	if keys == nil {
+	if q.Keys == nil {
 		return nil, nil
 	}
-	q := e.query()
-	q.Keys = keys
-	var found []*entity
 	for record, err := range x.Store.Read(ctx, x.view, q) {
 		if err != nil {
 			return nil, err
 		}
-		other := &entity{Record: record}
-		found = append(found, other)
-		for _, f := range wanted[record.Key] {
-			f.members, f.count = []*entity{other}, 1
+		byKey[record.Key] = &entity{Record: record}
+		found = append(found, byKey[record.Key])
+	}
+	for _, owner := range all {
+		for _, key := range e.keys(owner.Record) {
+			if other, f := byKey[key], &owner.families[i]; other != nil && f.count == 0 {
+				f.members, f.count = []*entity{other}, 1
+			}
 		}
 	}
 	return found, nil
-}
-
-// inline returns the family that stands in a record's body: some sources know Media only so. A member that
-// holds no objects is none.
-func (x *exchange) inline(e expansion, owner entityevent.Record) family {
-	value := entityevent.Member(owner.Body, e.link.Name)
-	var elements []json.RawMessage
-	switch {
-	case len(value) == 0, !x.client.sees(owner.Resource, e.link.Target):
-	case e.link.Many && value[0] == '[':
-		_ = json.Unmarshal(value, &elements) // a stored value is JSON
-	case !e.link.Many && value[0] == '{':
-		elements = []json.RawMessage{value}
-	}
-	var f family
-	for _, element := range elements {
-		if element[0] == '{' && (e.filter == nil || odata.Holds(e.filter, membersOf(element))) {
-			ref := entityevent.Ref{Resource: e.resource, Key: entityevent.StringMember(element, e.key)}
-			f.members = append(f.members, &entity{Record: entityevent.Record{Ref: ref, Body: element}})
-		}
-	}
-	f.count = int64(len(f.members))
-	if e.order != nil {
-		slices.SortStableFunc(f.members, func(a, b *entity) int { return compare(e.order, a.Body, b.Body) })
-	}
-	f.members = f.members[min(e.options.Skip, f.count):]
-	f.members = f.members[:min(e.top, int64(len(f.members)))]
-	return f
 }
 
 func membersOf(body []byte) func(name string) []byte {

@@ -12,10 +12,9 @@ import (
 func (x *exchange) navigate(key string, rest []string) error {
 	p := x.path
 	var link metadata.Link
-	var r *reading
+	var e expansion
 	counts := false
-	err := x.bound(func(m *metadata.Schema) (err error) {
-		b := binder{exchange: x, model: m}
+	err := x.bound(func(b *binder) (err error) {
 		if link, err = b.below(p.Resource, rest[0]); err != nil {
 			return err
 		}
@@ -23,7 +22,10 @@ func (x *exchange) navigate(key string, rest []string) error {
 		if len(rest) > 1 && !counts {
 			return notFound("Below " + link.Name + " of a record there is nothing but $count")
 		}
-		r, err = b.reading(link.Target, b.inner(p.Resource, link), x.options, 1)
+		r, err := b.reading(link.Target, b.inner(p.Resource, link), x.options, 1)
+		if err == nil {
+			e = b.expansion(p.Resource, link, r)
+		}
 		return err
 	})
 	if err != nil {
@@ -34,18 +36,16 @@ func (x *exchange) navigate(key string, rest []string) error {
 		return err
 	}
 	if !link.Many {
-		return x.other(r, link, owner)
+		return x.other(e, owner)
 	}
-	if link.Followed() {
-		q := belonging(r.query(), p.Resource, link, []string{key})
-		if len(entityevent.Member(owner.Body, link.Name)) == 0 || x.exists(q) {
-			if counts {
-				return x.count(q)
-			}
-			return x.collection(r, q)
+	if link.Followed() && (!x.holdsInline(e, owner) || x.exists(e.belonging(nil, []string{key}))) {
+		q := e.belonging(e.filter, []string{key})
+		if counts {
+			return x.count(q)
 		}
+		return x.collection(e.reading, q)
 	}
-	return x.inlined(expansion{link, r}, owner, counts)
+	return x.inlined(e, owner, counts)
 }
 
 // below returns the link that a path follows.
@@ -63,19 +63,25 @@ func (b *binder) below(resource, name string) (metadata.Link, error) {
 }
 
 // other answers with the one record to which a link leads: 204 if it leads to none.
-func (x *exchange) other(r *reading, link metadata.Link, owner entityevent.Record) error {
-	f := x.inline(expansion{link, r}, owner)
-	if link.Followed() {
-		key := entityevent.StringMember(owner.Body, link.Field)
-		if key != "" && (len(f.members) == 0 || x.exists(entityevent.Query{Resource: link.Target, Keys: []string{key}})) {
-			return x.record(r, key)
+func (x *exchange) other(e expansion, owner entityevent.Record) error {
+	f, err := x.held(e, owner)
+	if err != nil {
+		return err
+	}
+	if e.link.Followed() {
+		keys := e.keys(owner)
+		for i, key := range keys {
+			last := i == len(keys)-1
+			if last && len(f.members) == 0 || x.exists(entityevent.Query{Resource: e.link.Target, Keys: []string{key}}) {
+				return x.record(e.reading, key)
+			}
 		}
 	}
 	if len(f.members) == 0 {
 		x.w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	return x.expanded(x.r.Context(), r, f.members, func(e *entity) { x.writeEntity(http.StatusOK, r, e) })
+	return x.expanded(x.r.Context(), e.reading, f.members, func(m *entity) { x.writeEntity(http.StatusOK, e.reading, m) })
 }
 
 // exists says whether a query finds a record.
@@ -89,7 +95,10 @@ func (x *exchange) exists(q entityevent.Query) bool {
 
 // inlined answers with the records that stand in the body of their owner.
 func (x *exchange) inlined(e expansion, owner entityevent.Record, counts bool) error {
-	f := x.inline(e, owner)
+	f, err := x.held(e, owner)
+	if err != nil {
+		return err
+	}
 	if counts {
 		return x.writeCount(f.count)
 	}
@@ -107,7 +116,7 @@ func (x *exchange) inlined(e expansion, owner entityevent.Record, counts bool) e
 	s.member("value")
 	s.text("[")
 	first := true
-	err := x.expanded(x.r.Context(), e.reading, f.members, func(m *entity) {
+	err = x.expanded(x.r.Context(), e.reading, f.members, func(m *entity) {
 		if !first {
 			s.buf = append(s.buf, ',')
 		}

@@ -32,27 +32,38 @@ const (
 	maxExpansions = 20
 )
 
-// understand binds the options of the request to a resource. A name that nobody knows yet may be in records
-// that the schema has not looked at.
+// understand binds the options of the request to a resource.
 func (x *exchange) understand(resource string) (r *reading, err error) {
-	err = x.bound(func(m *metadata.Schema) (err error) {
-		b := binder{exchange: x, model: m}
+	err = x.bound(func(b *binder) (err error) {
 		r, err = b.reading(resource, b.scope(resource), x.options, 1)
 		return err
 	})
 	return r, err
 }
 
-// bound calls bind with the schema as it is and, if it refuses, once more as of now.
-func (x *exchange) bound(bind func(*metadata.Schema) error) error {
-	err := x.Schema.look(bind)
-	if err == nil || x.Schema.Configured() {
+// bound calls bind with the schema as it is. If that refuses, or if inferred types decided, it must know every record
+// that was committed before: bind is called once more if they changed it.
+func (x *exchange) bound(bind func(*binder) error) error {
+	var b *binder
+	changes := 0
+	attempt := func(m *metadata.Schema) error {
+		b = &binder{exchange: x, model: m}
+		changes = x.Schema.changes
+		return bind(b)
+	}
+	refused := x.Schema.look(attempt)
+	if x.Schema.Configured() || refused == nil && !b.guesses {
+		return refused
+	}
+	if err := x.Schema.catchUp(x.r.Context()); err != nil {
 		return err
 	}
-	if err := x.Schema.Grow(x.r.Context()); err != nil {
-		return err
-	}
-	return x.Schema.look(bind)
+	return x.Schema.look(func(m *metadata.Schema) error {
+		if changes == x.Schema.changes {
+			return refused
+		}
+		return attempt(m)
+	})
 }
 
 // binder reads options by a schema that does not change meanwhile.
@@ -60,6 +71,29 @@ type binder struct {
 	*exchange
 	model    *metadata.Schema
 	expanded int
+	guesses  bool // types decide that an inferred schema may still change
+}
+
+// noted is a scope that tells whether inferred types are asked for. Those of the key and of ModificationTimestamp do not
+// change: who replicates by these waits for nothing.
+type noted struct {
+	odata.Scope
+	binder *binder
+	key    string
+}
+
+func (n noted) Field(name string) (odata.Type, bool) {
+	n.binder.guesses = n.binder.guesses || name != n.key && name != "ModificationTimestamp"
+	return n.Scope.Field(name)
+}
+
+// typed returns a scope for what compares values.
+func (b *binder) typed(scope odata.Scope, key string) odata.Scope {
+	if scope == nil {
+		b.guesses = true
+		return nil
+	}
+	return noted{scope, b, key}
 }
 
 func (b *binder) reading(resource string, scope odata.Scope, o odata.Options, level int) (*reading, error) {
@@ -71,7 +105,7 @@ func (b *binder) reading(resource string, scope odata.Scope, o odata.Options, le
 		r.top = *o.Top
 	}
 	if o.Filter != nil {
-		filter, err := odata.ParseFilter(*o.Filter, scope)
+		filter, err := odata.ParseFilter(*o.Filter, b.typed(scope, r.key))
 		if err != nil {
 			return nil, err
 		}
@@ -79,7 +113,7 @@ func (b *binder) reading(resource string, scope odata.Scope, o odata.Options, le
 	}
 	if o.OrderBy != nil {
 		var err error
-		if r.order, err = odata.ParseOrderBy(*o.OrderBy, scope); err != nil {
+		if r.order, err = odata.ParseOrderBy(*o.OrderBy, b.typed(scope, r.key)); err != nil {
 			return nil, err
 		}
 	}
@@ -97,6 +131,7 @@ func (b *binder) reading(resource string, scope odata.Scope, o odata.Options, le
 		r.keyless = r.shape.selected != nil && !slices.Contains(r.shape.selected, r.key)
 	}
 	if b.format.strings {
+		b.guesses = true
 		r.shape.strings = b.Schema.large(resource)
 	}
 	if o.Expand == nil {
@@ -153,7 +188,7 @@ func (b *binder) expand(r *reading, level int) error {
 		if err != nil {
 			return e.Within(err)
 		}
-		r.expands = append(r.expands, expansion{link, inner})
+		r.expands = append(r.expands, b.expansion(r.resource, link, inner))
 	}
 	return nil
 }
@@ -186,6 +221,7 @@ func (b *binder) link(resource, name string) (metadata.Link, bool) {
 	if !ok || t.Kind != odata.Untyped && t.Kind != odata.Complex {
 		return l, false
 	}
+	b.guesses = true
 	return metadata.Link{Name: name, Many: t.Collection, Target: b.model.Target(resource, name)}, true
 }
 

@@ -18,7 +18,7 @@ const maxSkip = 100_000 // records that a $skip passes over
 func (x *exchange) resource() (key, edmType string, err error) {
 	key, edmType, ok := x.Schema.KeyField(x.path.Resource)
 	if !ok {
-		if err := x.Schema.Grow(x.r.Context()); err != nil {
+		if err := x.Schema.catchUp(x.r.Context()); err != nil {
 			return "", "", err
 		}
 		key, edmType, ok = x.Schema.KeyField(x.path.Resource)

@@ -10,14 +10,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/metadata"
 )
 
 // Schema is the schema of one feed: the one of the configuration, or one inferred from the records. An
-// inferred one grows along the log, when somebody asks for it, and is kept in the store with the
-// position up to which it has looked, so that no event is looked at twice.
+// inferred one grows along the log, when somebody asks for what it decides, and is kept in the store with the
+// position up to which it has looked, so that no event is looked at twice. What is answered never depends on who
+// asked before.
 type Schema struct {
 	Logger *slog.Logger // Default: discards. Set it before the first use.
 
@@ -26,11 +28,14 @@ type Schema struct {
 	fixed bool
 	keys  map[string]string // the configuration's, for inferring
 
-	mu    sync.RWMutex // of model
-	model *metadata.Schema
-
-	growing sync.Mutex // of what follows
+	mu      sync.RWMutex // of what follows, and written by who grows the schema alone
+	model   *metadata.Schema
+	changes int // of model
 	through entityevent.Sequence
+	current bool // it has been at the head of the log since it was opened
+
+	growing chan struct{}  // a mutex of what follows, and one need not wait for it longer than one wants to
+	ended   chan time.Time // closed
 	saved   entityevent.Sequence
 	version int64 // of the document
 	unsaved bool  // something was learned since
@@ -54,7 +59,8 @@ type schemaDoc struct {
 // and EntityEvent; without, it is inferred, and keys are the key fields of resources whose key is not
 // the Data Dictionary's. An EDMX with faults is refused, and so is a key by which records are not kept.
 func OpenSchema(ctx context.Context, store Store, feed string, edmx *metadata.Schema, keys map[string]string) (*Schema, error) {
-	s := &Schema{store: store, feed: feed, fixed: edmx != nil, model: edmx, keys: keys}
+	s := &Schema{store: store, feed: feed, fixed: edmx != nil, model: edmx, keys: keys, growing: make(chan struct{}, 1), ended: make(chan time.Time)}
+	close(s.ended)
 	if s.fixed {
 		if err := edmx.Check(); err != nil {
 			return nil, fmt.Errorf("the metadata have faults, mend them first:\n%w", err)
@@ -87,9 +93,10 @@ func (s *Schema) load(ctx context.Context) error {
 		}
 	}
 	s.mu.Lock()
-	s.model = kept.Schema
+	s.model, s.through = kept.Schema, kept.Through
+	s.changes++
 	s.mu.Unlock()
-	s.version, s.through, s.saved, s.unsaved = doc.Version, kept.Through, kept.Through, false
+	s.version, s.saved, s.unsaved = doc.Version, kept.Through, false
 	return nil
 }
 
@@ -97,33 +104,90 @@ func (s *Schema) load(ctx context.Context) error {
 // steps; its work is proportional to the events since the last call. It saves what it learned if it can:
 // what the log says can be learned again, and reading must not depend on a disk that can be written.
 func (s *Schema) Grow(ctx context.Context) error {
+	return s.growIf(ctx, func() (bool, error) { return true, nil })
+}
+
+// catchUp is Grow for who is in a hurry: it costs next to nothing if no record was committed since, and does not try
+// again to save.
+func (s *Schema) catchUp(ctx context.Context) error {
 	if s.fixed {
 		return nil
 	}
-	s.growing.Lock()
-	defer s.growing.Unlock()
-	if err := s.grow(ctx); err != nil {
+	newer := func() (bool, error) { return s.newer(ctx) }
+	if more, err := newer(); err != nil || !more {
+		return err
+	}
+	return s.growIf(ctx, newer)
+}
+
+// newer says whether the log has something that the schema has not looked at.
+func (s *Schema) newer(ctx context.Context) (bool, error) {
+	s.mu.RLock()
+	through, current := s.through, s.current
+	s.mu.RUnlock()
+	if !current {
+		return true, nil
+	}
+	err := s.store.Wait(ctx, s.view(), entityevent.EventQuery{After: through, End: s.ended}) // the store knows its head
+	if errors.Is(err, entityevent.ErrEnded) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// growIf is Grow, if that is needed when it is our turn.
+func (s *Schema) growIf(ctx context.Context, needed func() (bool, error)) error {
+	if s.fixed {
+		return nil
+	}
+	if err := s.turn(ctx); err != nil {
+		return err
+	}
+	defer s.done()
+	ok, err := needed()
+	if err == nil && ok {
+		err = s.grow(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("schema of feed %s: %w", s.feed, err)
 	}
 	return nil
 }
 
+// turn waits until nobody else grows the schema. Who was given it calls done.
+func (s *Schema) turn(ctx context.Context) error {
+	select {
+	case s.growing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s *Schema) done() { <-s.growing }
+
+func (s *Schema) view() entityevent.View {
+	return entityevent.View{Feed: s.feed, Mask: entityevent.Everyone}
+}
+
 func (s *Schema) grow(ctx context.Context) error {
-	view := entityevent.View{Feed: s.feed, Mask: entityevent.Everyone}
 	var head entityevent.Sequence
 	for {
-		page, err := s.store.Events(ctx, view, entityevent.EventQuery{After: s.through, Limit: growEvents})
+		page, err := s.store.Events(ctx, s.view(), entityevent.EventQuery{After: s.through, Limit: growEvents})
 		if err != nil {
 			return err
 		}
 		if head == 0 {
 			head = page.Head
 		}
-		changed, err := s.learn(ctx, view, page.Events)
+		changed, err := s.learn(ctx, page.Events)
 		if err != nil {
 			return err
 		}
+		s.mu.Lock()
 		s.through = max(s.through, page.Through)
+		s.current = s.current || s.through >= head
+		s.mu.Unlock()
 		s.unsaved = s.unsaved || changed
 		if s.unsaved || s.through-s.saved >= growSave {
 			if err := s.save(ctx); err != nil {
@@ -137,13 +201,13 @@ func (s *Schema) grow(ctx context.Context) error {
 }
 
 // learn looks at the records that the events name.
-func (s *Schema) learn(ctx context.Context, view entityevent.View, events []entityevent.Event) (changed bool, err error) {
+func (s *Schema) learn(ctx context.Context, events []entityevent.Event) (changed bool, err error) {
 	keys := map[string][]string{}
 	for _, e := range events {
 		keys[e.Resource] = append(keys[e.Resource], e.Key)
 	}
 	for resource, keys := range keys {
-		for record, err := range s.store.Read(ctx, view, entityevent.Query{Resource: resource, Keys: keys}) {
+		for record, err := range s.store.Read(ctx, s.view(), entityevent.Query{Resource: resource, Keys: keys}) {
 			if err != nil {
 				return false, err
 			}
@@ -174,6 +238,9 @@ func (s *Schema) infer(record entityevent.Record) (changed bool, err error) {
 			changed = s.model.SetKey(record.Resource, key) || changed
 		}
 	}
+	if changed {
+		s.changes++
+	}
 	return changed, nil
 }
 
@@ -186,6 +253,7 @@ func (s *Schema) name(resource string) (changed bool) {
 	if !ok || s.model.Type(resource) != nil {
 		return false
 	}
+	s.changes++
 	s.model.InferMember(resource, key, []byte("null"))
 	return s.model.SetKey(resource, key)
 }
@@ -193,9 +261,12 @@ func (s *Schema) name(resource string) (changed bool) {
 // keep makes a field the key of a resource whose records are stored by it. It does nothing if the
 // resource has a key.
 func (s *Schema) keep(ctx context.Context, resource, field string) error {
-	s.growing.Lock()
-	defer s.growing.Unlock()
+	if err := s.turn(ctx); err != nil {
+		return err
+	}
+	defer s.done()
 	s.mu.Lock()
+	s.changes++
 	s.model.InferMember(resource, field, []byte("null"))
 	changed := s.model.SetKey(resource, field)
 	s.mu.Unlock()

@@ -22,15 +22,25 @@ func (x *exchange) shape(resource string) shape {
 	if !x.client.limited() {
 		return shape{}
 	}
-	return shape{hidden: x.client.Hide[resource], inner: func(name string) (inner *shape) {
-		_ = x.Schema.look(func(m *metadata.Schema) error {
-			if target, shown := x.client.inner(m, resource, name); shown {
-				within := x.shape(target)
-				inner = &within
-			}
+	return shape{hidden: x.client.Hide[resource], inner: func(name string) *shape {
+		var target string
+		var shown bool
+		look := func(m *metadata.Schema) error {
+			target, shown = x.client.inner(m, resource, name)
 			return nil
-		})
-		return inner
+		}
+		_ = x.Schema.look(look)
+		if shown && target == "" { // unless a resource of this name came meanwhile
+			if x.Schema.catchUp(x.r.Context()) != nil {
+				return nil
+			}
+			_ = x.Schema.look(look)
+		}
+		if !shown {
+			return nil
+		}
+		inner := x.shape(target)
+		return &inner
 	}}
 }
 

@@ -37,8 +37,7 @@ func (c Client) inner(m *metadata.Schema, resource, member string) (target strin
 type sight struct {
 	scope    odata.Scope // nil: nothing is known, and every name is a field
 	resource string      // "": of an object that is no record
-	client   Client
-	model    *metadata.Schema
+	*binder
 }
 
 func (s *sight) Field(name string) (odata.Type, bool) {
@@ -56,7 +55,8 @@ func (s *sight) Field(name string) (odata.Type, bool) {
 	if !shown {
 		return odata.Type{}, false
 	}
-	t.Fields = &sight{t.Fields, target, s.client, s.model}
+	s.guesses = s.guesses || target == "" // records of a resource of this name may come
+	t.Fields = &sight{t.Fields, target, s.binder}
 	return t, true
 }
 
@@ -103,5 +103,5 @@ func (b *binder) limit(scope odata.Scope, resource string) odata.Scope {
 	if !b.client.limited() {
 		return scope
 	}
-	return &sight{scope, resource, b.client, b.model}
+	return &sight{scope, resource, b}
 }

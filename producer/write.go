@@ -140,6 +140,9 @@ func tooLarge(limit int64) error {
 // numbers writes the numbers of a body that has those of 64 bits and decimals as strings
 // (IEEE754Compatible) as numbers.
 func (x *exchange) numbers(body []byte) ([]byte, error) {
+	if err := x.Schema.catchUp(x.r.Context()); err != nil {
+		return nil, err
+	}
 	out := []byte{'{'}
 	err := entityevent.EachMember(body, func(name string, value []byte) error {
 		if edmType := x.Schema.fieldType(x.path.Resource, name); edmType == "Edm.Int64" || edmType == "Edm.Decimal" {
@@ -320,6 +323,9 @@ func (x *exchange) written(key, edmType string, o entityevent.Outcome) error {
 		status = http.StatusCreated
 	}
 	record, err := x.find(x.r.Context(), key)
+	if err == nil && x.format.strings { // which numbers are written so say the types
+		err = x.Schema.catchUp(x.r.Context())
+	}
 	if err != nil {
 		// The change is made, whatever became of the record or the store since.
 		x.w.WriteHeader(http.StatusNoContent)

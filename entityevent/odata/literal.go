@@ -49,6 +49,15 @@ func (l Literal) Members() []string {
 	return members
 }
 
+// ParseLiteral returns the literal of a kind that a text without quotes stands for.
+func ParseLiteral(text string, kind Kind) (Literal, bool) {
+	if kind == String {
+		return Literal{String, text}, true
+	}
+	l, ok := literal(text)
+	return l, ok && kind.compares(l.Kind)
+}
+
 // literal reads a literal that is no string.
 func literal(word string) (Literal, bool) {
 	switch {

@@ -184,7 +184,8 @@ func (w writer) literal(of odata.Type) string {
 		case of.Enum.Flags && n < 2:
 			value = together(w.T, of.Enum)
 		case n == 2 && of.Enum.Values != nil:
-			value = strconv.FormatInt(pick(w.T, of.Enum.Values)|pick(w.T, of.Enum.Values), 10)
+			sum := pick(w.T, of.Enum.Values)
+			value = strconv.FormatInt(sum|pick(w.T, of.Enum.Values), 10)
 		}
 		return pick(w.T, []string{"", of.Enum.Name, strings.TrimPrefix(of.Enum.Name, Namespace+".")}) + odata.Quote(value)
 	default:
