@@ -27,6 +27,7 @@ func (a *agent) ops(mux *http.ServeMux) {
 	mux.HandleFunc("POST /admin/reconcile/{feed}", a.writing(a.serveReconcile))
 	mux.HandleFunc("POST /admin/backup", a.serveBackup)
 	mux.HandleFunc("POST /admin/log", a.serveNewLog)
+	mux.HandleFunc("POST /admin/log/keep", a.serveKeepLog)
 	mux.HandleFunc("POST /admin/compact", a.serveCompact)
 }
 
@@ -251,6 +252,19 @@ func (a *agent) serveNewLog(w http.ResponseWriter, r *http.Request) {
 	}
 	a.logger.Warn("the log has a new name: its readers load anew", "before", done.Before, "log", done.Log, "seq", done.Head)
 	answer(w, http.StatusCreated, "application/json", done)
+}
+
+func (a *agent) serveKeepLog(w http.ResponseWriter, r *http.Request) {
+	was, err := producer.Disbelieve(r.Context(), a.store)
+	switch {
+	case errors.Is(err, producer.ErrNotRestored):
+		problem(w, http.StatusConflict, err.Error())
+	case err != nil:
+		refuse(w, err)
+	default:
+		a.logger.Warn("the log keeps its name: a reader that claims to be ahead of it is not believed", "by", was.By, "seq", was.Seq)
+		answer(w, http.StatusOK, "application/json", was)
+	}
 }
 
 // readBody decodes a small body of JSON; if it cannot, it answers so and returns false.

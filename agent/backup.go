@@ -26,7 +26,7 @@ To restore, with the agent stopped:
   resosync run
 
 log new-id makes every reader load everything again, and numbers are never given out twice. If it is forgotten, the
-first reader that is ahead of the log turns /readyz red, and ` + "`resosync status`" + ` says so. A replica that nobody
+first reader that is ahead of the log turns /readyz red, and ` + "`resosync status`" + ` says who. A replica that nobody
 reads from needs no backup: an empty one loads itself.`,
 		Example: `  resosync backup /var/backups/resosync-$(date +%F).db`,
 		Args:    arguments(cobra.ExactArgs(1)),

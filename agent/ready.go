@@ -38,7 +38,7 @@ func (a *agent) reasons(v vitals, now time.Time) []reason {
 		reasons = append(reasons, reason{"store", "the store does not answer: look at the disk of the data folder and at the log"})
 	}
 	if v.restored != nil {
-		reasons = append(reasons, reason{"restored", "the store was restored from a backup, and others know events that it no longer has: run `resosync log new-id`"})
+		reasons = append(reasons, reason{"restored", "the store was restored from a backup, for a reader knows events that it no longer has: run `resosync log new-id`; if it was not restored, `resosync status` names the reader and says what to do"})
 	}
 	for _, s := range v.subscriptions {
 		if s.Status == producer.Suspended && !s.Gone {

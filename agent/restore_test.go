@@ -174,6 +174,59 @@ func TestRestoreIsNoticed(t *testing.T) {
 	r.level(t)
 }
 
+// TestReaderIsDismissed: any reader can claim what proves a restore; it is named, and dismissed for good without a new
+// name of the log.
+func TestReaderIsDismissed(t *testing.T) {
+	t.Parallel()
+	s, address := newShell(t), freeAddress(t)
+	s.write("resosync.yaml", producerConfig(address))
+	token := strings.TrimSpace(s.must(0, "^eyJ", "token", "issue", "--client", "vendor").stdout)
+	s.must(1, `nothing to dismiss`, "log", "keep-id")
+	agent := s.agent(address)
+	_, _, header := request(t, http.MethodGet, address, "/odata/EntityEvent", token, "")
+	log := header.Get("EntityEvent-Log")
+	claim := func() {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/odata/EntityEvent", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("EntityEvent-Cursor", log+":9000000000000")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusGone {
+			t.Errorf("a reader that is ahead: %d", resp.StatusCode)
+		}
+	}
+	ready := func(want int) {
+		t.Helper()
+		until(t, func() (string, bool) {
+			status, body := agent.readyz(t)
+			if strings.Contains(body, "vendor") {
+				t.Errorf("whoever asks is told of a client: %s", body)
+			}
+			return body, status == want
+		})
+	}
+	claim()
+	ready(http.StatusServiceUnavailable)
+	s.must(0, `restored from a backup: client vendor had read up to 9000000000000(.|\n)*if no backup was restored, client vendor is wrong: resosync log keep-id`, "status")
+	s.must(0, `keeps its name: client vendor`, "log", "keep-id")
+	ready(http.StatusOK)
+	claim()
+	agent.kill(t)
+	agent.start(t)
+	claim()
+	ready(http.StatusOK)
+	if _, _, header := request(t, http.MethodGet, address, "/odata/EntityEvent", token, ""); header.Get("EntityEvent-Log") != log {
+		t.Errorf("the log is %s, was %s", header.Get("EntityEvent-Log"), log)
+	}
+}
+
 // TestRestoreWithNumbersUsedAgain is worse: before the reader comes back the restored producer has given its
 // lost numbers to other events, so that nothing looks wrong. The name of the log tells all the same.
 func TestRestoreWithNumbersUsedAgain(t *testing.T) {

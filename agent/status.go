@@ -235,6 +235,7 @@ func (p *program) printStatus(now status, s *session) {
 	if r := now.Restored; r != nil {
 		p.printf("restored from a backup: %s had read up to %d when the log ended at %d (%s); give the log a new name, so that all read it anew: resosync log new-id\n",
 			r.By, r.Seq, r.Head, r.At.Local().Format(time.DateTime))
+		p.printf("    if no backup was restored, %s is wrong: resosync log keep-id\n", r.By)
 	}
 	if now.Profiles != "" {
 		p.printf("%s\n", now.Profiles)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,17 +36,42 @@ const (
 	restoredID   = "log"
 )
 
+// restoredDoc is a proof, and who is not believed: what they say of this log is no proof.
+type restoredDoc struct {
+	RestoredState
+	Disbelieved []string `json:"disbelieved,omitempty"`
+}
+
+func (d restoredDoc) believes(by string) bool { return !slices.Contains(d.Disbelieved, by) }
+
 // Restored returns what proves that the store was restored from a backup and not named anew since; nil
 // without a proof.
 func Restored(ctx context.Context, store Store) (*RestoredState, error) {
 	state, _, err := readRestored(ctx, store)
-	if err != nil || state.Log != store.LogID() {
+	if err != nil || state.Log != store.LogID() || !state.believes(state.By) {
 		return nil, err
 	}
-	return &state, nil
+	return &state.RestoredState, nil
 }
 
-func readRestored(ctx context.Context, store Store) (state RestoredState, version int64, err error) {
+// ErrNotRestored says that there is no proof of a restore.
+var ErrNotRestored = errors.New("nobody who is believed was ahead of the log: there is nothing to dismiss")
+
+// Disbelieve ends a proof that is none, for the store was not restored, and returns it. Whoever gave it is believed
+// no more, until the log gets another name: any client can claim a position. Without a proof it is ErrNotRestored.
+func Disbelieve(ctx context.Context, store Store) (RestoredState, error) {
+	state, version, err := readRestored(ctx, store)
+	switch {
+	case err != nil:
+		return state.RestoredState, err
+	case state.Log != store.LogID() || !state.believes(state.By):
+		return state.RestoredState, ErrNotRestored
+	}
+	state.Disbelieved = append(state.Disbelieved, state.By)
+	return state.RestoredState, writeRestored(ctx, store, state, version)
+}
+
+func readRestored(ctx context.Context, store Store) (state restoredDoc, version int64, err error) {
 	doc, err := store.Get(ctx, restoredKind, restoredID)
 	if err == nil && doc.Version > 0 {
 		err = json.Unmarshal(doc.Body, &state)
@@ -54,6 +80,18 @@ func readRestored(ctx context.Context, store Store) (state RestoredState, versio
 		return state, 0, fmt.Errorf("proof of a restore: %w", err)
 	}
 	return state, doc.Version, nil
+}
+
+func writeRestored(ctx context.Context, store Store, state restoredDoc, version int64) error {
+	body, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	doc := entityevent.Doc{Kind: restoredKind, ID: restoredID, Version: version, Body: body}
+	if _, err = store.Apply(ctx, entityevent.Commit{Docs: []entityevent.Doc{doc}}); err != nil {
+		return fmt.Errorf("proof of a restore: %w", err)
+	}
+	return nil
 }
 
 // cursor is a position that a reader names.
@@ -88,25 +126,26 @@ func checkCursor(ctx context.Context, store Store, logger *slog.Logger, by strin
 	return true, noteRestored(ctx, store, logger, RestoredState{Log: c.log, Seq: c.seq, Head: page.Head, By: by, At: time.Now().UTC()})
 }
 
-// noteRestored stores a proof, unless there is one.
+// noteRestored stores a proof, unless there is one, or whoever gives it is not believed.
 func noteRestored(ctx context.Context, store Store, logger *slog.Logger, state RestoredState) error {
 	old, version, err := readRestored(ctx, store)
-	if err != nil || old.Log == state.Log {
-		return err
-	}
-	body, err := json.Marshal(state)
 	if err != nil {
 		return err
 	}
-	doc := entityevent.Doc{Kind: restoredKind, ID: restoredID, Version: version, Body: body}
-	_, err = store.Apply(ctx, entityevent.Commit{Docs: []entityevent.Doc{doc}})
-	switch {
+	next := restoredDoc{RestoredState: state}
+	if old.Log == state.Log {
+		if old.believes(old.By) || !old.believes(state.By) {
+			return nil
+		}
+		next.Disbelieved = old.Disbelieved
+	}
+	switch err := writeRestored(ctx, store, next, version); {
 	case errors.Is(err, entityevent.ErrConflict):
 		return nil // another reader was faster
 	case err != nil:
-		return fmt.Errorf("note a restore: %w", err)
+		return err
 	}
-	logger.Error("the store was restored from a backup: a reader is ahead of its log; run: resosync log new-id",
+	logger.Error("the store was restored from a backup: a reader is ahead of its log; run: resosync log new-id; if it was not, run: resosync log keep-id",
 		"by", state.By, "seq", state.Seq, "head", state.Head)
 	return nil
 }

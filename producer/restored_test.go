@@ -3,6 +3,7 @@ package producer_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -105,6 +106,50 @@ func TestReaderAhead(t *testing.T) {
 	s.get("/EntityEvent", "EntityEvent-Cursor: "+string(renamed)+":"+strconv.Itoa(1<<33)).want(t, 410)
 	if got := restored(t, store); got == nil || got.Log != renamed {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A reader whose claim was dismissed is told the same as before and proves nothing more; another one still does, and
+// so does the first in a log of another name.
+func TestReaderIsNotBelieved(t *testing.T) {
+	dir := t.TempDir()
+	store := openStore(t, dir)
+	s := serve(t, store, nil)
+	ahead := func(log entityevent.LogID) string { return "EntityEvent-Cursor: " + string(log) + ":9000000000000" }
+	if _, err := producer.Disbelieve(t.Context(), store); !errors.Is(err, producer.ErrNotRestored) {
+		t.Errorf("without a proof: %v", err)
+	}
+	s.get("/EntityEvent", ahead(store.LogID())).want(t, 410)
+	if got, err := producer.Disbelieve(t.Context(), store); err != nil || got.By != "client test" || got.Seq != 9000000000000 {
+		t.Errorf("%+v %v", got, err)
+	}
+	for range 2 {
+		if got := restored(t, store); got != nil {
+			t.Errorf("after it was dismissed: %+v", got)
+		}
+		if _, err := producer.Disbelieve(t.Context(), store); !errors.Is(err, producer.ErrNotRestored) {
+			t.Errorf("dismissed twice: %v", err)
+		}
+		s.get("/EntityEvent", ahead(store.LogID())).want(t, 410)
+	}
+	s.get("/EntityEvent", ahead(store.LogID()), "Authorization: Bearer other").want(t, 410)
+	if got := restored(t, store); got == nil || got.By != "client other" {
+		t.Errorf("another reader: %+v", got)
+	}
+	if _, err := producer.Disbelieve(t.Context(), store); err != nil {
+		t.Error(err)
+	}
+	s.get("/EntityEvent", ahead(store.LogID())).want(t, 410)
+	if got := restored(t, store); got != nil {
+		t.Errorf("the first, after the other was dismissed too: %+v", got)
+	}
+	log, err := store.NewLog(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.get("/EntityEvent", ahead(log)).want(t, 410)
+	if got := restored(t, store); got == nil || got.By != "client test" {
+		t.Errorf("under another name: %+v", got)
 	}
 }
 

@@ -44,6 +44,9 @@ func (gate) Admit(r *http.Request, scope string) (producer.Client, error) {
 			return client, nil
 		}
 		return client, producer.ErrForbidden
+	case "other":
+		client.Name = "other"
+		return client, nil
 	case "hidden":
 		client.Hide = hides
 		return client, nil
