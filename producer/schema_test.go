@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/metadata"
 	"github.com/resosync/resosync/producer"
 )
 
@@ -171,4 +172,34 @@ func (b *blockedEvents) Events(ctx context.Context, v entityevent.View, q entity
 	b.entered <- struct{}{}
 	<-b.leave
 	return b.Store.Events(ctx, v, q)
+}
+
+// TestNamesOfRecordsAndMembers: what a record brings under a name that no metadata may have is stored and served, and
+// spoils neither the service document nor $metadata.
+func TestNamesOfRecordsAndMembers(t *testing.T) {
+	t.Parallel()
+	s := inferred(t)
+	const body = `{"a b":1,"a/b":2,"$x":3,"1a":4,"a-b":5,"City":"Ulm"}`
+	s.do("PUT", "/Property('x')", body).want(t, 201)
+	s.put("Bad Name", "x", `{"BadKey":"x"}`)
+	s.put("A(B", "x", `{"AKey":"x"}`)
+	read, err := metadata.Read(strings.NewReader(s.get("/$metadata").want(t, 200)))
+	if err != nil || read.Check() != nil {
+		t.Fatal(err, read.Check())
+	}
+	if d := cmp.Diff([]string{"EntityEvent", "Property"}, read.Resources()); d != "" {
+		t.Error(d)
+	}
+	if n := len(read.Type("Property").Fields); n != 2 {
+		t.Errorf("%d fields", n)
+	}
+	if got := s.get("/", bare).want(t, 200); got != `{"value":[{"name":"EntityEvent","kind":"EntitySet","url":"EntityEvent"},{"name":"Property","kind":"EntitySet","url":"Property"}]}` {
+		t.Error(got)
+	}
+	if got := s.get("/Property('x')", bare).want(t, 200); got != `{"ListingKey":"x",`+body[1:] {
+		t.Error(got)
+	}
+	if got := s.get("/Bad%20Name('x')", bare).want(t, 200); got != `{"BadKey":"x"}` {
+		t.Error(got)
+	}
 }

@@ -3,6 +3,9 @@ package producer
 import (
 	"net/http"
 	"net/url"
+	"slices"
+
+	"github.com/resosync/resosync/entityevent/metadata"
 )
 
 // service answers with the service document.
@@ -11,6 +14,10 @@ func (x *exchange) service() error {
 	if err != nil {
 		return err
 	}
+	_ = x.Schema.look(func(m *metadata.Schema) error {
+		names = slices.DeleteFunc(names, func(name string) bool { return !m.Shows(name) })
+		return nil
+	})
 	s := x.stream(http.StatusOK)
 	defer s.release()
 	s.text("{")

@@ -13,7 +13,8 @@ import (
 const edm = "http://docs.oasis-open.org/odata/ns/edm"
 
 // Write writes the schema as EDMX with exactly one Schema element. A document with one is written as it was
-// read, with what was added since at the ends of its schema and its container.
+// read, with what was added since at the ends of its schema and its container. Of an inferred schema it leaves out
+// what has no Identifier for a name.
 func (s *Schema) Write(w io.Writer) error {
 	if s.raw != nil {
 		_, err := w.Write(s.raw)
@@ -23,15 +24,25 @@ func (s *Schema) Write(w io.Writer) error {
 	b.WriteString(xml.Header + `<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx">` + "\n  <edmx:DataServices>\n")
 	fmt.Fprintf(b, "    <Schema Namespace=%s xmlns=%q>\n", attr(s.Namespace), edm)
 	for _, t := range s.Types {
-		s.writeType(b, t, "")
+		if s.Shows(t.Name) {
+			s.writeType(b, t, "")
+		}
 	}
 	b.WriteString("      <EntityContainer Name=\"Container\">\n")
 	for _, set := range s.sets() {
-		s.writeSet(b, set, "")
+		if s.Shows(set.Name) {
+			s.writeSet(b, set, "")
+		}
 	}
 	b.WriteString("      </EntityContainer>\n    </Schema>\n  </edmx:DataServices>\n</edmx:Edmx>\n")
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// Shows says whether Write writes a resource: one that it has, unless records brought a name, or a key, that is none.
+func (s *Schema) Shows(resource string) bool {
+	t := s.Type(resource)
+	return t != nil && (s.read || Identifier(resource) && !slices.ContainsFunc(t.Key, func(key string) bool { return !Identifier(key) }))
 }
 
 // sets returns the resources.
@@ -107,8 +118,9 @@ func (s *Schema) written(resource string) []Link {
 		if f, own := s.Field(resource, name); own && kinds[innerType(f.Type)] != odata.Untyped {
 			continue
 		}
-		l, _ := s.Link(resource, name)
-		links = append(links, l)
+		if l, _ := s.Link(resource, name); s.Shows(l.Target) {
+			links = append(links, l)
+		}
 	}
 	return links
 }
@@ -124,7 +136,7 @@ func (s *Schema) writeType(b *bytes.Buffer, t *EntityType, space string) {
 	}
 	links := s.written(t.Name)
 	for _, f := range t.Fields {
-		if !slices.ContainsFunc(links, func(l Link) bool { return l.Name == f.Name }) {
+		if Identifier(f.Name) && !slices.ContainsFunc(links, func(l Link) bool { return l.Name == f.Name }) {
 			f.write(b)
 		}
 	}
