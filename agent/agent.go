@@ -75,11 +75,17 @@ func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logg
 	a.review = &review{store: a.store, logger: logger}
 	a.compaction = newCompaction(c, a.store, logger)
 
+	_, missing := os.Stat(held.file(keyFile))
 	key, err := bearer.LoadKey(held.file(keyFile))
 	if err != nil {
 		return nil, err
 	}
 	a.authority = &bearer.Authority{Key: key, Store: a.store}
+	if missing != nil {
+		if before, err := a.authority.List(ctx); err == nil && len(before) > 0 {
+			logger.Warn("signing.key was missing and a new one was made: the tokens that were issued before are refused; put the old file back, or issue them anew", "tokens", len(before))
+		}
+	}
 	admin, err := held.adminToken()
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"database/sql"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -65,4 +66,18 @@ func TestCheckNamesTheConfiguration(t *testing.T) {
 	}
 	s.write("absent.xml", "<edmx")
 	s.must(1, `FAIL configuration: resosync.yaml:\d+:13: producer.metadata: .*absent.xml: `, "check")
+}
+
+// TestTokensOfAnotherKey: tokens that a lost key had signed are not called good.
+func TestTokensOfAnotherKey(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.write("resosync.yaml", producerConfig(freeAddress(t)))
+	s.must(0, "^eyJ", "token", "issue", "--client", "vendor")
+	s.must(0, `client vendor +read .* good\n$`, "token", "list")
+	if err := os.Remove(filepath.Join(s.dir, "data", "signing.key")); err != nil {
+		t.Fatal(err)
+	}
+	s.must(0, `signing.key was missing and a new one was made.* tokens=1`, "status")
+	s.must(0, `^ID .*\n.* client vendor +read .* ended: signing.key is another one since\n$`, "token", "list")
 }

@@ -108,6 +108,8 @@ func tokenState(t bearer.Token) string {
 	switch {
 	case !t.Revoked.IsZero():
 		return "revoked " + t.Revoked.Local().Format(time.DateTime)
+	case t.Foreign:
+		return "ended: signing.key is another one since"
 	case t.Expires.IsZero():
 		return "good"
 	case time.Now().After(t.Expires):

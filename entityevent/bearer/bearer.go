@@ -60,6 +60,9 @@ type Token struct {
 	Created  time.Time `json:"created"`          // Default now.
 	Expires  time.Time `json:"expires,omitzero"` // zero: never
 	Revoked  time.Time `json:"revoked,omitzero"` // zero: not
+	Key      string    `json:"key,omitempty"`    // the id of the key that signed it; "": not known
+	// Foreign says that this was another key than the agent's: the token is not accepted. Only List knows.
+	Foreign bool `json:"foreign,omitempty"`
 }
 
 // Has says that the token carries the scope.
@@ -118,6 +121,7 @@ func (a *Authority) Issue(ctx context.Context, t Token) (signed string, issued T
 		t.Created = time.Now()
 	}
 	t.Created, t.Expires, t.Revoked = second(t.Created), second(t.Expires), time.Time{}
+	t.Key, t.Foreign = keyID(a.Key), false
 	// No nbf: a token stays good when the clock is set back to before it was made.
 	c := jwt.RegisteredClaims{
 		ID:       t.ID,
@@ -246,6 +250,7 @@ func (a *Authority) List(ctx context.Context) ([]Token, error) {
 		if err := json.Unmarshal(d.Body, &tokens[i]); err != nil {
 			return nil, fmt.Errorf("token %s: %w", d.ID, err)
 		}
+		tokens[i].Foreign = tokens[i].Key != "" && tokens[i].Key != keyID(a.Key)
 	}
 	return tokens, nil
 }

@@ -297,3 +297,29 @@ func TestFromHeader(t *testing.T) {
 		t.Errorf("no header: %q", got)
 	}
 }
+
+// With another key a token is not accepted, and the list says so.
+func TestListWithAnotherKey(t *testing.T) {
+	a, d := newAuthority(t)
+	signed, _ := issue(t, a, bearer.Token{Audience: bearer.API, Client: "old"})
+	other, _ := newAuthority(t)
+	other.Store = d
+	issue(t, other, bearer.Token{Audience: bearer.API, Client: "new", Foreign: true})
+	if _, err := other.Verify(t.Context(), signed, bearer.API); !errors.Is(err, bearer.ErrUnauthorized) {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		by      *bearer.Authority
+		foreign map[string]bool
+	}{"the old key": {a, map[string]bool{"old": false, "new": true}}, "the new key": {other, map[string]bool{"old": true, "new": false}}} {
+		list, err := c.by.List(t.Context())
+		if err != nil || len(list) != 2 {
+			t.Fatal(list, err)
+		}
+		for _, token := range list {
+			if token.Foreign != c.foreign[token.Client] {
+				t.Errorf("%s: %s is foreign: %v", name, token.Client, token.Foreign)
+			}
+		}
+	}
+}

@@ -3,7 +3,9 @@ package bearer
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -27,6 +29,13 @@ func LoadKey(path string) (ed25519.PrivateKey, error) {
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
 	return key, nil
+}
+
+// keyID names a key by its public half.
+func keyID(key ed25519.PrivateKey) string {
+	public, _ := key.Public().(ed25519.PublicKey)
+	sum := sha256.Sum256(public)
+	return hex.EncodeToString(sum[:8])
 }
 
 func readKey(path string) (ed25519.PrivateKey, error) {
