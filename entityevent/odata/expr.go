@@ -172,7 +172,7 @@ func joined(terms []Expr, operator string, or bool) string {
 
 func (e Negation) String() string {
 	switch e.Term.(type) {
-	case Conjunction, Disjunction:
+	case Conjunction, Disjunction, Comparison, Membership:
 		return "not (" + e.Term.String() + ")"
 	}
 	return "not " + e.Term.String()

@@ -32,10 +32,10 @@ func TestHolds(t *testing.T) {
 				"Beds eq null", "Beds ne 3", "null eq City", "City ne 'x'", "PoolYN eq null", "ListPrice eq null", "Id eq null", "Status eq null", "CloseDate eq null",
 				"ModificationTimestamp eq null", "Baths eq null", "Baths eq ClosePrice", "Beds in (1,null)", "not (City gt 'x')", "not (Beds in (1,2))", "Status ne 'Active'",
 				"contains(City,'x') or Beds eq null", "contains(City,'x') eq null", "tolower(City) eq null", "not (contains(City,'x') and Beds eq 3)", "Odd eq null", "Address eq null",
-				"Appliances eq null", "Start eq null", "(PoolYN and true) eq null", "(PoolYN or false) eq null", "PoolYN or true",
+				"Appliances eq null", "Start eq null", "(PoolYN and true) eq null", "(PoolYN or false) eq null", "PoolYN or true", "not PoolYN eq null", "not (PoolYN eq true)",
 			},
 			[]string{
-				"Beds eq 3", "City eq '7'", "PoolYN", "not PoolYN", "PoolYN and true", "not (PoolYN or false)", "not (PoolYN and true)", "contains(City,'x')", "not contains(City,'x')",
+				"Beds eq 3", "City eq '7'", "PoolYN", "not PoolYN", "PoolYN and true", "not (PoolYN or false)", "not (PoolYN and true)", "not PoolYN eq true", "contains(City,'x')", "not contains(City,'x')",
 				"City gt ''", "City le ''", "Beds ge null", "null le null", "Baths le ClosePrice", "not (contains(City,'7') or Beds eq 3)",
 			},
 		}, {

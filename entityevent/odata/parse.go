@@ -159,25 +159,54 @@ func (p *parser) terms(operator string, read func() (node, error)) (first node, 
 func (p *parser) term() (node, error) {
 	p.space()
 	start := p.pos
-	if p.keyword("not") {
-		if p.follows(' ') || p.follows('\t') || p.follows('(') {
-			e, err := p.nest(p.term)
-			if err == nil {
-				err = p.condition(&e)
-			}
-			return node{Negation{e.Expr}, start}, err
+	if !p.not() {
+		left, err := p.value()
+		if err != nil {
+			return node{}, err
 		}
-		p.pos = start
+		return p.relation(left)
 	}
-	return p.relation()
-}
-
-// relation reads a comparison, or a value alone.
-func (p *parser) relation() (node, error) {
-	left, err := p.value()
+	e, err := p.nest(p.negated)
 	if err != nil {
 		return node{}, err
 	}
+	return p.relation(node{Negation{e.Expr}, start})
+}
+
+// not consumes the operator if it is next.
+func (p *parser) not() bool {
+	start := p.pos
+	if p.keyword("not") && (p.follows(' ') || p.follows('\t') || p.follows('(')) {
+		return true
+	}
+	p.pos = start
+	return false
+}
+
+// negated reads what follows a not: it binds tighter than eq, so that not F eq true compares not F. What cannot be
+// negated is a comparison's left side.
+func (p *parser) negated() (node, error) {
+	p.space()
+	start := p.pos
+	if p.not() {
+		e, err := p.nest(p.negated)
+		return node{Negation{e.Expr}, start}, err
+	}
+	e, err := p.value()
+	if err != nil {
+		return node{}, err
+	}
+	if t := e.Type(); t.Kind != Bool || t.Collection {
+		if e, err = p.relation(e); err != nil {
+			return node{}, err
+		}
+	}
+	err = p.condition(&e)
+	return e, err
+}
+
+// relation reads what a value is compared with, if anything.
+func (p *parser) relation(left node) (node, error) {
 	word := p.peek()
 	at := p.pos
 	switch op := strings.ToLower(word); op {

@@ -81,7 +81,7 @@ func (w writer) about(f field, depth int) string {
 	case draw(w.T, 12) == 0, k == odata.Complex, k == odata.TimeOfDay, k == odata.Untyped && draw(w.T, 4) == 0:
 		return w.sides(f.name, pick(w.T, []string{"eq", "ne", "eq", "ne", "gt", "le"}), "null")
 	case k == odata.Bool && draw(w.T, 3) == 0:
-		return pick(w.T, []string{"", "not "}) + f.name
+		return pick(w.T, []string{"", "not "}) + f.name + pick(w.T, []string{"", " eq true", " ne false", " eq null"})
 	case k == odata.Enumeration && draw(w.T, 3) == 0:
 		return f.name + w.operator("has") + w.literal(f.of)
 	case k == odata.String && draw(w.T, 3) < 2:
