@@ -29,7 +29,7 @@ type compaction struct {
 }
 
 func newCompaction(c *config.Config, store entityevent.Compactor, logger *slog.Logger) *compaction {
-	return &compaction{store: store, at: c.Compact, forget: c.Forget, logger: logger, busy: make(chan struct{}, 1)}
+	return &compaction{store: store, at: c.Compact, forget: time.Duration(c.Forget), logger: logger, busy: make(chan struct{}, 1)}
 }
 
 // once compacts the log, after one that is under way.

@@ -279,7 +279,7 @@ func TestCompactionOnSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lockedBuffer
 		store := &compacting{}
-		c := newCompaction(&config.Config{Compact: "30 4 * * *", Forget: 90 * 24 * time.Hour}, store, slog.New(slog.NewTextHandler(&log, nil)))
+		c := newCompaction(&config.Config{Compact: "30 4 * * *", Forget: config.Age(90 * 24 * time.Hour)}, store, slog.New(slog.NewTextHandler(&log, nil)))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- c.run(ctx) }()

@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/resosync/resosync/entityevent/metadata"
 )
 
 // check reports what is wrong with the values of c.
@@ -27,7 +29,7 @@ func (r *reader) check(c *Config) {
 		r.listen("listen", c.Listen)
 	}
 	if c.PublicURL != "" {
-		r.url("public_url", c.PublicURL, "https://sync.acme.example")
+		r.root("public_url", c.PublicURL)
 	}
 	r.server(c)
 	if c.Producer != nil {
@@ -48,7 +50,7 @@ func (r *reader) producer(c *Config) {
 	for _, resource := range slices.Sorted(maps.Keys(p.Keys)) {
 		path := "producer.keys." + resource
 		r.resource(path, resource)
-		if !fieldName.MatchString(p.Keys[resource]) {
+		if !metadata.Identifier(p.Keys[resource]) {
 			r.report(path, "%q is not the name of a field", p.Keys[resource])
 		}
 	}
@@ -194,7 +196,7 @@ func (r *reader) resources(path string, resources []string) {
 
 func (r *reader) resource(path, name string) (ok bool) {
 	switch {
-	case !fieldName.MatchString(name):
+	case !metadata.Identifier(name):
 		r.report(path, "%q is not the name of a resource", name)
 	case name == "EntityEvent":
 		r.report(path, "EntityEvent is the log itself, and no resource with records: leave it out")
@@ -204,12 +206,8 @@ func (r *reader) resource(path, name string) (ok bool) {
 	return false
 }
 
-var (
-	// A resource or a field is an OData identifier.
-	fieldName = regexp.MustCompile(`^[\pL_][\pL\pN_]{0,127}$`)
-	// These names stand in paths, in documents' ids and in logs.
-	plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-)
+// These names stand in paths, in documents' ids and in logs.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 const badName = "%q is no name here: up to 64 of A-Z a-z 0-9 . _ -, a letter or digit first"
 
@@ -253,6 +251,17 @@ func (r *reader) url(path, text, example string) (ok bool) {
 		return true
 	}
 	return false
+}
+
+// root checks what every link begins with.
+func (r *reader) root(path, text string) {
+	switch {
+	case !r.url(path, text, "https://sync.acme.example"):
+	case strings.Contains(text, "?"):
+		r.report(path, "leave out what follows ?: paths are appended to it")
+	case strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
+		r.report(path, "want it percent-encoded, as https://sync.acme.example/a%%20b")
+	}
 }
 
 func (r *reader) listen(path, address string) {

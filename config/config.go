@@ -28,9 +28,9 @@ type Config struct {
 	AccessLog      bool           `yaml:"access_log"`   // a line for each request
 	Compact        string         `yaml:"compact"`      // when the log is compacted: cron, or never. Default 30 4 * * *.
 	// Forget is after how long the last event of a record that is gone may be dropped. Default 0: never.
-	Forget   time.Duration `yaml:"forget"`
-	Producer *Producer     `yaml:"producer"` // nil: not a producer
-	Consumer *Consumer     `yaml:"consumer"` // nil: not a consumer
+	Forget   Age       `yaml:"forget"`
+	Producer *Producer `yaml:"producer"` // nil: not a producer
+	Consumer *Consumer `yaml:"consumer"` // nil: not a consumer
 
 	from *reader // what it was read by
 }

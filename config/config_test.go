@@ -80,7 +80,7 @@ consumer:
 		TLS:            &config.TLS{Cert: "/etc/resosync/tls/cert.pem", Key: "/run/key.pem"},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		CORSOrigins:    []string{"https://app.example", "http://localhost:3000", "*"},
-		AccessLog:      true, Compact: config.Never, Forget: 3 * 365 * 24 * time.Hour,
+		AccessLog:      true, Compact: config.Never, Forget: config.Age(3 * 365 * 24 * time.Hour),
 		Producer: &config.Producer{
 			Feed: "other", Metadata: "/etc/resosync/metadata.xml",
 			Keys: map[string]string{"Showing": "ShowingId"},
@@ -169,6 +169,9 @@ func TestParseProblems(t *testing.T) {
 		{"producer: {}\nlisten: localhost:99999", "2:9: listen: want host:port"},
 		{"producer: {}\nlisten: http://localhost:80", "2:9: listen: want host:port"},
 		{"producer: {}\npublic_url: sync.example", "2:13: public_url: want an absolute URL"},
+		{"producer: {}\npublic_url: https://sync.example/base?x=1", "2:13: public_url: leave out what follows ?"},
+		{"producer: {}\npublic_url: https://sync.example/?", "2:13: public_url: leave out what follows ?"},
+		{"producer: {}\npublic_url: https://sync.example/a b", "2:13: public_url: want it percent-encoded, as https://sync.acme.example/a%20b"},
 		{"producer: {feed: a}", `1:18: producer.feed: there is no feed "a"`},
 		{"producer: {allow_callbacks: [10.0.0.1, x]}", "1:30: producer.allow_callbacks[0]: want a network\n1:40: producer.allow_callbacks[1]: want a network"},
 		{"producer: {clients: [{name: a}, {name: a}]}", `1:40: producer.clients[1].name: the name "a" is taken`},
@@ -231,7 +234,7 @@ func TestParseProblems(t *testing.T) {
 		{"producer: {}\naccess_log: yes", "2:13: access_log: want true or false"},
 		{"producer: {}\ncompact: nightly", "2:10: compact: want cron with five fields"},
 		{"producer: {}\nforget: 1h", "2:9: forget: want a duration of a day or more"},
-		{"producer: {}\nforget: -3y", "2:9: forget: want a duration, as 15s, 1m30s, 90d or 3y"},
+		{"producer: {}\nforget: -3y", "2:9: forget: want a duration, as 90d or 3y, or never"},
 		{"producer: {}\nforget: 400y", "2:9: forget: want a duration, as"},
 		{"producer: {}\nforget: 99999999999999999999d", "2:9: forget: want a duration, as"},
 		{"producer: {keys: {'a b': c, Showing: ''}}", "1:19: producer.keys.a b: \"a b\" is not the name of a resource\n1:29: producer.keys.Showing: \"\" is not the name of a field"},
@@ -248,6 +251,9 @@ func TestParseProblems(t *testing.T) {
 		{fmt.Sprintf(profile, "Media: {with: Media}"), "with: Media cannot be seen with itself"},
 		{fmt.Sprintf(profile, "Property: {}, Media: {with: Property, filter: \"Order eq 1\"}"), "with: a record is seen with another or by a filter"},
 		{fmt.Sprintf(profile, "Property: {}, Media: {with: Property}, Notes: {with: Media}"), "Notes.with: Media is seen with Property itself"},
+		{fmt.Sprintf(profile, "Property: {}, Member: {with: Property}"), "Member.with: the records of Member belong to none of Property"},
+		{fmt.Sprintf(profile, "Member: {}, OpenHouse: {with: Member}"), "OpenHouse.with: the records of OpenHouse belong to none of Member"},
+		{fmt.Sprintf(profile, "property: {}"), "producer.profiles.idx.property: did you mean Property?"},
 		{fmt.Sprintf(profile, "Property: {filter: \"City eq 'A' or\"}"), "1:48: producer.profiles.idx.Property.filter: Unexpected end at position 14"},
 		{fmt.Sprintf(profile, "Property: {filter: \"year(CloseDate) eq 2026\"}"), "filter: "},
 		{fmt.Sprintf(profile, "Property: {filter: \"ModificationTimestamp lt now()\"}"), "filter: now() is not for profiles"},
@@ -276,6 +282,15 @@ func TestParseProblems(t *testing.T) {
 			if !strings.Contains(got, strings.TrimPrefix(wants[i], ":")) {
 				t.Errorf("%s\n%s\nwant %s", c.text, got, wants[i])
 			}
+		}
+	}
+}
+
+func TestNeverToForget(t *testing.T) {
+	for text, want := range map[string]config.Age{"never": 0, "0s": 0, "90d": config.Age(90 * 24 * time.Hour)} {
+		c, err := config.Parse("c.yaml", []byte("producer: {}\nforget: "+text), none)
+		if err != nil || c.Forget != want {
+			t.Errorf("%s: %v %v", text, c, err)
 		}
 	}
 }

@@ -42,6 +42,9 @@ func (r *reader) profiles(p *Producer) {
 		}
 		for _, resource := range slices.Sorted(maps.Keys(profile)) {
 			r.access(path+"."+resource, resource, profile, p.Keys)
+			if known, ok := metadata.KnownResource(resource); ok && known != resource && p.Metadata == "" && p.Keys[resource] == "" {
+				r.report(path+"."+resource, "did you mean %s? Names are told apart by their case", known)
+			}
 		}
 	}
 }
@@ -59,7 +62,7 @@ func (r *reader) access(path, resource string, in Profile, keys map[string]strin
 	for i, field := range a.Hide {
 		at := fmt.Sprintf("%s.hide[%d]", path, i)
 		switch {
-		case !fieldName.MatchString(field):
+		case !metadata.Identifier(field):
 			r.report(at, "%q is not the name of a field", field)
 		case field == keyOf(resource, keys):
 			r.report(at, "%s is the key of %s: without it nobody can tell its records apart", field, resource)
@@ -87,7 +90,15 @@ func (r *reader) with(path, resource string, in Profile) {
 		r.report(path, "this profile does not show %s: give it a rule of its own beside this one", with)
 	case parent.With != "":
 		r.report(path, "%s is seen with %s itself: name a resource that has a rule of its own", with, parent.With)
+	case !belongs(resource, with):
+		r.report(path, "the records of %s belong to none of %s by the Data Dictionary, so nobody would see any: give it a rule of its own", resource, with)
 	}
+}
+
+// belongs says whether a record of the resource may belong to one of another.
+func belongs(resource, to string) bool {
+	parent, _, ok := metadata.Parent(resource, func(string) string { return to })
+	return ok && parent == to
 }
 
 // filter checks a filter as far as it can be without the fields' types.

@@ -252,6 +252,8 @@ func wanted(v reflect.Value) string {
 	switch v.Interface().(type) {
 	case time.Duration:
 		return "want a duration, as 15s, 1m30s, 90d or 3y"
+	case Age:
+		return "want a duration, as 90d or 3y, or never"
 	case netip.Prefix:
 		return "want a network, as 10.0.0.0/8 or 10.1.2.3/32"
 	case Rate:

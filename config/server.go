@@ -23,7 +23,7 @@ func (r *reader) server(c *Config) {
 	if c.Compact != "" && c.Compact != Never {
 		r.cron("compact", c.Compact)
 	}
-	if c.Forget < 0 || c.Forget > 0 && c.Forget < 24*time.Hour {
+	if c.Forget < 0 || c.Forget > 0 && c.Forget < Age(24*time.Hour) {
 		r.report("forget", "want a duration of a day or more, as 3y: who reads the log less often loads everything again")
 	}
 }

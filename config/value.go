@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const redacted = "[redacted]"
@@ -74,4 +75,18 @@ func (r *Rate) UnmarshalText(text []byte) error {
 	}
 	*r = Rate(n / seconds)
 	return nil
+}
+
+// Age is a duration that may be never, which is 0.
+type Age time.Duration
+
+// UnmarshalText reads a duration, or never.
+func (a *Age) UnmarshalText(text []byte) error {
+	if string(text) == Never {
+		*a = 0
+		return nil
+	}
+	d, err := parseDuration(string(text))
+	*a = Age(d)
+	return err
 }
