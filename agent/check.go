@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,7 +54,7 @@ one FAIL makes the exit status 1.`,
 			}
 			findings := []finding{p.checkConfiguration(cfg)}
 			if findings[0].OK {
-				findings = append(findings, p.checkStore(c.Context(), cfg))
+				findings = append(findings, p.checkStore(c.Context(), cfg)...)
 			}
 			if cfg.TLS != nil {
 				findings = append(findings, checkCertificate(*cfg.TLS))
@@ -157,12 +159,13 @@ func (p *program) checkConfiguration(c *config.Config) finding {
 	return f
 }
 
-func (p *program) checkStore(ctx context.Context, c *config.Config) finding {
+// checkStore looks at the store, and at the profiles beside what it holds.
+func (p *program) checkStore(ctx context.Context, c *config.Config) []finding {
 	f := finding{Subject: "store " + c.Data}
 	s, err := p.dial(ctx, c, "check")
 	if err != nil {
 		f.Text = err.Error() // it says what to do
-		return f
+		return []finding{f}
 	}
 	var now status
 	err = s.call(ctx, http.MethodGet, "/admin/status", nil, &now)
@@ -172,9 +175,13 @@ func (p *program) checkStore(ctx context.Context, c *config.Config) finding {
 	if err == nil && !s.remote {
 		err = canListen(ctx, c.Listen)
 	}
+	var profiles []finding
+	if err == nil {
+		profiles, err = s.checkProfiles(ctx, c)
+	}
 	if err = errors.Join(err, s.close()); err != nil {
 		f.Text = err.Error()
-		return f
+		return []finding{f}
 	}
 	f.OK, f.Text = true, fmt.Sprintf("log %s, head %d, no agent is running", now.Log, now.Head)
 	if s.remote {
@@ -183,7 +190,42 @@ func (p *program) checkStore(ctx context.Context, c *config.Config) finding {
 	if now.Profiles != "" {
 		f.Text += "; " + now.Profiles
 	}
-	return f
+	return append([]finding{f}, profiles...)
+}
+
+// checkProfiles says what of the profiles no record has. Where metadata are configured they were held to these.
+func (s *session) checkProfiles(ctx context.Context, c *config.Config) ([]finding, error) {
+	if c.Producer == nil || c.Producer.Metadata != "" || len(c.Producer.Profiles) == 0 {
+		return nil, nil
+	}
+	schema, err := s.metadata(ctx, feedPath(c, servedFeed(c)))
+	if err != nil {
+		return nil, err
+	}
+	var all []finding
+	for _, name := range slices.Sorted(maps.Keys(c.Producer.Profiles)) {
+		profile := c.Producer.Profiles[name]
+		resources := slices.Sorted(maps.Keys(profile))
+		f := finding{Subject: "profile " + name, OK: true, Text: "it shows " + strings.Join(resources, ", ")}
+		var unknown []string
+		for _, resource := range resources {
+			if schema.Type(resource) == nil {
+				unknown = append(unknown, resource)
+				continue
+			}
+			for _, field := range profile[resource].Hide {
+				if !schema.HasMember(resource, field) {
+					unknown = append(unknown, resource+"."+field)
+				}
+			}
+		}
+		if unknown != nil {
+			f.Text += "; no record has yet: " + strings.Join(unknown, ", ")
+			f.Remedy = "are these spelt as the records have them? A field that is not is not hidden"
+		}
+		all = append(all, f)
+	}
+	return all, nil
 }
 
 func canListen(ctx context.Context, address string) error {
@@ -206,7 +248,7 @@ func checkFeed(ctx context.Context, c config.Feed) finding {
 	}
 	s := remoteSession(c.URL, token, http.ProxyFromEnvironment)
 	defer s.close() //nolint:errcheck // it cannot fail
-	schema, err := s.metadata(ctx)
+	schema, err := s.metadata(ctx, "")
 	if err != nil {
 		f.Text, f.Remedy = "$metadata: "+err.Error(), feedRemedy(c, err)
 		return f
@@ -247,8 +289,9 @@ func credentialOf(ctx context.Context, c config.Feed) (string, error) {
 	return t.AccessToken, nil
 }
 
-func (s *session) metadata(ctx context.Context) (*metadata.Schema, error) {
-	resp, err := s.send(ctx, http.MethodGet, "/$metadata", http.Header{"Accept": {"application/xml"}}, nil)
+// metadata reads those of a service root below the session's.
+func (s *session) metadata(ctx context.Context, root string) (*metadata.Schema, error) {
+	resp, err := s.send(ctx, http.MethodGet, root+"/$metadata", http.Header{"Accept": {"application/xml"}}, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"database/sql"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,4 +81,17 @@ func TestTokensOfAnotherKey(t *testing.T) {
 	}
 	s.must(0, `signing.key was missing and a new one was made.* tokens=1`, "status")
 	s.must(0, `^ID .*\n.* client vendor +read .* ended: signing.key is another one since\n$`, "token", "list")
+}
+
+// TestCheckNamesWhatNoRecordHas: where the schema is inferred a profile may be misspelt, and check says what it found.
+func TestCheckNamesWhatNoRecordHas(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	config := producerConfig(freeAddress(t)) + "  profiles: {idx: {Property: {hide: [%s]}, Media: {with: Property}}}\n"
+	s.write("resosync.yaml", fmt.Sprintf(config, "PrivateRemark, City"))
+	s.pipe(`{"ListingKey":"1","PrivateRemarks":"x","City":"y"}`, "import", "--resource", "Property", "-").must(t, 0, "1 new", "import")
+	s.must(0, `ok +profile idx: it shows Media, Property; no record has yet: Media, Property.PrivateRemark\n +are these spelt`, "check")
+	s.pipe(`{"MediaKey":"1"}`, "import", "--resource", "Media", "-").must(t, 0, "1 new", "import")
+	s.write("resosync.yaml", fmt.Sprintf(config, "PrivateRemarks"))
+	s.must(0, `ok +profile idx: it shows Media, Property\nok`, "check")
 }
