@@ -76,6 +76,9 @@ func (p *program) importFiles(ctx context.Context, s *session, names []string, f
 		}
 	}
 	result, err := p.sendFiles(ctx, s, names, flags)
+	if errors.Is(err, errNoReply) {
+		return fmt.Errorf("%w; what was sent before may be stored, and to import the same again is right", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -219,7 +222,11 @@ func (p *program) printImport(name string, result producer.Summary) error {
 		if i == refusalsShown {
 			break
 		}
-		p.notef("%s:%d: %s\n", name, r.Record, r.Reason)
+		which := ""
+		if r.Record != r.Line { // of several in a line, or in several
+			which = fmt.Sprintf("record %d: ", r.Record)
+		}
+		p.notef("%s:%d: %s%s\n", name, r.Line, which, r.Reason)
 	}
 	if more := result.Refused - refusalsShown; more > 0 {
 		p.notef("%s: and %d more\n", name, more)

@@ -70,7 +70,7 @@ func TestImportReplace(t *testing.T) {
 
 			// What is no whole removes nothing, whatever is allowed.
 			s.write("bad.jsonl", recordLines(0, 1, `,"V":2`)+"{\"ListingKey\":\n")
-			s.must(1, "bad.jsonl:2: .*\n.*Property: 13 missing, none removed: 1 records of the input could not be read", "import", "--replace", "--allow-deletes", "--resource", "Property", "bad.jsonl")
+			s.must(1, "bad.jsonl:2: .*\n.*Property: 13 missing, none removed: a record of the input could not be read", "import", "--replace", "--allow-deletes", "--resource", "Property", "bad.jsonl")
 			s.write("empty.jsonl", "")
 			s.must(1, "^empty.jsonl: 0 new, 0 changed, 0 unchanged, 0 refused\n.*Property: 14 missing, none removed: the input has no record of it", "import", "--replace", "--resource", "Property", "empty.jsonl")
 			s.write("cut.json", `[{"ListingKey":"000","V":2}`)

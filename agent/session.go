@@ -129,6 +129,8 @@ func (s *session) call(ctx context.Context, method, path string, body, answer an
 	return json.NewDecoder(resp.Body).Decode(answer)
 }
 
+var errNoReply = errors.New("no answer")
+
 // send sends a request; an answer that is no success becomes an error. The caller closes the body.
 func (s *session) send(ctx context.Context, method, path string, header http.Header, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, s.base+path, body)
@@ -138,7 +140,7 @@ func (s *session) send(ctx context.Context, method, path string, header http.Hea
 	maps.Copy(req.Header, header)
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("no answer from %s: %w", req.URL.Host, withoutURL(ctx, err))
+		return nil, fmt.Errorf("%w from %s: %w", errNoReply, req.URL.Host, withoutURL(ctx, err))
 	}
 	if resp.StatusCode >= 300 {
 		defer resp.Body.Close()

@@ -38,6 +38,7 @@ func (s Summary) Records() int { return s.New + s.Changed + s.Unchanged + s.Refu
 // Refusal says why a record was not stored.
 type Refusal struct {
 	Record int    `json:"record"` // its number in the input, from 1; in JSON Lines that of the line
+	Line   int    `json:"line"`   // the one in which it begins
 	Reason string `json:"reason"`
 }
 
@@ -91,7 +92,7 @@ func (i *importer) input(r io.Reader) (Summary, error) {
 	if i.progress == nil {
 		i.progress = func(Summary) {}
 	}
-	i.summary, i.inherited, i.number = Summary{}, "", 0
+	i.summary, i.inherited, i.at = Summary{}, "", place{}
 	err := i.run(r)
 	if i.flushed != nil && errors.Is(err, i.flushed) {
 		return i.summary, fmt.Errorf("import: %w", err)
@@ -106,6 +107,9 @@ func (i *importer) input(r io.Reader) (Summary, error) {
 	return i.summary, nil
 }
 
+// place is where a record stands in the input: its number, and its line.
+type place struct{ record, line int }
+
 // importer is an import under way.
 type importer struct {
 	ctx      context.Context //nolint:containedctx // of the one call of Import
@@ -117,11 +121,11 @@ type importer struct {
 
 	summary   Summary
 	inherited string            // the resource of the first of several lines
-	number    int               // of the record, or of the line
+	at        place             // of the record
 	keys      map[string]string // the key fields of resources, for all of this import
 	grown     bool              // the schema knows all that was stored before
 	changes   []entityevent.Change
-	numbers   []int // of the changes
+	places    []place // of the changes
 	bytes     int
 	flushed   error // why a batch could not be stored: it is not tried again
 
@@ -171,14 +175,14 @@ func (i *importer) add(resource string, record []byte) error {
 		return i.flushed
 	}
 	if err != nil {
-		i.refuse(i.number, err)
+		i.refuse(i.at, err)
 		i.keepOld(c.Ref)
 		return nil
 	}
 	c.Op, c.Body = entityevent.Put, bytes.Clone(record)
 	i.replacement.mark(&c)
 	i.changes = append(i.changes, c)
-	i.numbers = append(i.numbers, i.number)
+	i.places = append(i.places, i.at)
 	i.bytes += len(record)
 	if len(i.changes) >= importRows || i.bytes >= importBytes {
 		return i.flush()
@@ -241,7 +245,7 @@ func (i *importer) key(resource string, record []byte) (string, error) {
 		if err := entityevent.EachMember(record, func(string, []byte) error { return nil }); err != nil {
 			return "", err
 		}
-		return "", errors.New("it names no resource: give it a @reso.context, or name the resource of the import")
+		return "", errors.New("it names no resource: give it a @reso.context (of several in a value array: before that), or name the resource of the import")
 	}
 	field, err := i.keyField(resource, record)
 	if err != nil {
@@ -326,10 +330,10 @@ func (i *importer) keyField(resource string, record []byte) (string, error) {
 	return "", fmt.Errorf("no member of it ends in Key: %s", nameKey)
 }
 
-func (i *importer) refuse(number int, reason error) {
+func (i *importer) refuse(at place, reason error) {
 	i.summary.Refused++
 	if len(i.summary.Refusals) < keptRefusals {
-		i.summary.Refusals = append(i.summary.Refusals, Refusal{number, reason.Error()})
+		i.summary.Refusals = append(i.summary.Refusals, Refusal{at.record, at.line, reason.Error()})
 	}
 }
 
@@ -343,7 +347,7 @@ func (i *importer) keepOld(ref entityevent.Ref) {
 		c := entityevent.Change{Ref: ref, Op: entityevent.Merge, Body: nothing}
 		i.replacement.mark(&c)
 		i.changes = append(i.changes, c)
-		i.numbers = append(i.numbers, 0)
+		i.places = append(i.places, i.at)
 	}
 }
 
@@ -364,8 +368,8 @@ func (i *importer) flush() error {
 		i.flushed = err
 		return err
 	}
-	changes, numbers := i.changes, i.numbers
-	i.changes, i.numbers, i.bytes = nil, nil, 0
+	changes, places := i.changes, i.places
+	i.changes, i.places, i.bytes = nil, nil, 0
 	stored := map[string]bool{}
 	for n, o := range outcomes {
 		c := changes[n]
@@ -375,7 +379,7 @@ func (i *importer) flush() error {
 		stored[c.Resource] = stored[c.Resource] || o.Err == nil
 		switch {
 		case o.Err != nil:
-			i.refuse(numbers[n], o.Err)
+			i.refuse(places[n], o.Err)
 			i.keepOld(c.Ref)
 		case o.Sequence == 0:
 			i.summary.Unchanged++

@@ -39,13 +39,13 @@ func (i *importer) read(t *textScanner) error {
 
 // element reads one record of an array.
 func (i *importer) element(t *textScanner, resource string) error {
-	i.number++
 	t.text, t.overflow = t.text[:0], false
 	if c, err := t.space(); err != nil {
 		return t.cut(err)
 	} else if c != '{' {
 		return t.fault("want an object")
 	}
+	i.at = place{i.at.record + 1, t.line}
 	if err := t.value(); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (i *importer) element(t *textScanner, resource string) error {
 // take adds the record that the scanner holds.
 func (i *importer) take(t *textScanner, resource string) error {
 	if t.overflow {
-		i.refuse(i.number, errTooLarge)
+		i.refuse(i.at, errTooLarge)
 		i.keepOld(entityevent.Ref{})
 		return nil
 	}
@@ -94,7 +94,7 @@ func (i *importer) object(t *textScanner) (single bool, err error) {
 		return false, err
 	}
 	t.text = append(t.text, '}')
-	i.number = line
+	i.at = place{line, line}
 	if inherited, err := i.contextResource(context); err == nil {
 		i.inherited = inherited // by the lines that follow
 	}
@@ -121,17 +121,17 @@ func (i *importer) lines(t *textScanner) error {
 	if len(bytes.TrimSpace(rest)) > 0 {
 		return t.fault("more text after the first record")
 	}
-	for i.number = t.line - 1; err == nil; {
+	for n := t.line; err == nil; n++ {
 		var line []byte
 		var tooLong bool
 		line, tooLong, err = t.readLine()
-		i.number++
+		i.at = place{n, n}
 		line = bytes.TrimSpace(line)
 		switch {
 		case err != nil && !errors.Is(err, io.EOF):
 			return t.cut(err)
 		case tooLong:
-			i.refuse(i.number, errTooLarge)
+			i.refuse(i.at, errTooLarge)
 			i.keepOld(entityevent.Ref{})
 		case len(line) > 0:
 			if err := i.add(i.resource, line); err != nil {

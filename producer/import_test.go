@@ -123,6 +123,26 @@ func TestImportRefusals(t *testing.T) {
 	}
 }
 
+// TestImportPlacesOfRefusals: a refusal says which record it is, and in which line.
+func TestImportPlacesOfRefusals(t *testing.T) {
+	s := inferred(t)
+	for input, want := range map[string]string{
+		"[\n  {\"ListingKey\": \"a\"},\n  {\n    \"x\": 1\n  },\n  {\"x\": 2}\n]":                                        "2:3 3:6",
+		`[{"ListingKey":"a"},{"x":1},{"x":2}]`:                                                                           "2:1 3:1",
+		"{\"ListingKey\":\"a\"}\n\n{\"x\":1}\n{":                                                                         "3:3 4:4",
+		"{\"value\":[{\"ListingKey\":\"a\"}]}\n{\"value\":[{\"ListingKey\":\"b\"},{\"x\":1}]}\n{\"ListingKey\":\"c\"}\n": "3:2",
+	} {
+		summary, err := s.load("Property", input)
+		var places []string
+		for _, r := range summary.Refusals {
+			places = append(places, fmt.Sprintf("%d:%d", r.Record, r.Line))
+		}
+		if got := strings.Join(places, " "); err != nil || got != want {
+			t.Errorf("%s: %s %v, want %s", input, got, err, want)
+		}
+	}
+}
+
 // TestImportNamesOfResources: a name that cannot stand in the metadata, or is another's but for its case, is refused
 // before anything is read.
 func TestImportNamesOfResources(t *testing.T) {

@@ -156,7 +156,9 @@ func (r *Replacement) holds(resource string, b *brake, missing int64, o ReplaceO
 	switch {
 	case missing == 0:
 		return ""
-	case r.unread > 0:
+	case r.unread == 1:
+		return "a record of the input could not be read, and it may be one of these: correct the input"
+	case r.unread > 1:
 		return fmt.Sprintf("%d records of the input could not be read, and these may be among them: correct the input", r.unread)
 	case o.AllowDeletes:
 		return ""

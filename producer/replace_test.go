@@ -103,17 +103,19 @@ func TestReplaceKeeps(t *testing.T) {
 		err      string
 	}{
 		"a line that is no JSON": {resource: "Property", inputs: []string{`{"ListingKey":"a"}` + "\n{\"ListingKey\":\"b\"\n"}, options: producer.ReplaceOptions{AllowDeletes: true},
-			left: "a b c d", want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
+			left: "a b c d", want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "a record of the input could not be read, and it may be one of these: correct the input"}}},
+		"two records without a key": {resource: "Property", inputs: []string{`[{"ListingKey":"a"},{"V":1},{"V":2}]`}, left: "a b c d",
+			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "2 records of the input could not be read, and these may be among them: correct the input"}}},
 		"a record without a key": {resource: "Property", inputs: []string{`[{"ListingKey":"a"},{"V":1}]`}, left: "a b c d",
-			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
+			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "a record of the input could not be read, and it may be one of these: correct the input"}}},
 		"a record with its key twice": {resource: "Property", inputs: []string{`[{"ListingKey":"a"},{"ListingKey":"b","ListingKey":"c"}]`}, left: "a b c d",
-			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
+			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "a record of the input could not be read, and it may be one of these: correct the input"}}},
 		"one that is too large": {resource: "Property", inputs: []string{`[{"ListingKey":"a"},{"ListingKey":"b","X":"` + strings.Repeat("x", 8<<20) + `"}]`}, left: "a b c d",
-			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
+			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "a record of the input could not be read, and it may be one of these: correct the input"}}},
 		"a line that is too large": {resource: "Property", inputs: []string{`{"ListingKey":"a"}` + "\n" + `{"ListingKey":"b","X":"` + strings.Repeat("x", 8<<20) + `"}`}, left: "a b c d",
-			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
+			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "a record of the input could not be read, and it may be one of these: correct the input"}}},
 		"of another resource": {resource: "Property", inputs: []string{`{"ListingKey":"a"}` + "\n" + `{"@reso.context":"urn:reso:metadata:2.0:resource:member","MemberKey":"b"}`}, left: "a b c d",
-			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "1 records of the input could not be read, and these may be among them: correct the input"}}},
+			want: []producer.Removal{{Resource: "Property", Held: 3, Reason: "a record of the input could not be read, and it may be one of these: correct the input"}}},
 		"input that is cut off":            {resource: "Property", inputs: []string{`[{"ListingKey":"a"}`}, options: producer.ReplaceOptions{AllowDeletes: true}, left: "a b c d", err: "nothing was removed: import: invalid JSON in line 1: the input ends in the middle"},
 		"a later input that is cut off":    {resource: "Property", inputs: []string{`[{"ListingKey":"a"}]`, `{"value":[`}, left: "a b c d", err: "nothing was removed: import: invalid JSON in line 1: the input ends in the middle"},
 		"an earlier input that is cut off": {resource: "Property", inputs: []string{`{"value":[`, `[{"ListingKey":"a"}]`}, left: "a b c d", err: "nothing was removed: import: invalid JSON in line 1: the input ends in the middle"},
@@ -226,9 +228,9 @@ func TestReplaceWithConfiguredMetadata(t *testing.T) {
 	summaries, removals, err := s.replace("Property", producer.ReplaceOptions{}, nil,
 		`{"ListingKey":"a","ListPrice":"1","Wings":2,"City":5,"YearBuilt":1.5}`+"\n"+`{"ListingKey":"b","City":5}`+"\n"+`{"ListingKey":7}`+"\n"+`{"ListingKey":"c"}`)
 	want := []producer.Refusal{
-		{Record: 1, Reason: "ListPrice is a number of at most 14 digits, 2 of them after the point (Edm.Decimal); Property has no field Wings; City is a text of at most 50 characters (Edm.String); and 1 more"},
-		{Record: 2, Reason: "City is a text of at most 50 characters (Edm.String)"},
-		{Record: 3, Reason: "ListingKey is a text of at most 255 characters (Edm.String)"},
+		{Record: 1, Line: 1, Reason: "ListPrice is a number of at most 14 digits, 2 of them after the point (Edm.Decimal); Property has no field Wings; City is a text of at most 50 characters (Edm.String); and 1 more"},
+		{Record: 2, Line: 2, Reason: "City is a text of at most 50 characters (Edm.String)"},
+		{Record: 3, Line: 3, Reason: "ListingKey is a text of at most 255 characters (Edm.String)"},
 	}
 	if d := cmp.Diff([]producer.Summary{{New: 1, Refused: 3, Refusals: want}}, summaries); d != "" || err != nil {
 		t.Error(err, d)
