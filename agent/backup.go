@@ -43,7 +43,7 @@ reads from needs no backup: an empty one loads itself.`,
 				if p.json {
 					return p.printJSON(done)
 				}
-				p.printf("%s: %s, log %s up to %d\n", args[0], fmt.Sprintf("%.1f MB", float64(done.Bytes)/1e6), done.Log, done.Head)
+				p.printf("%s: %s, log %s with every event up to %d\n", args[0], fmt.Sprintf("%.1f MB", float64(done.Bytes)/1e6), done.Log, done.Head)
 				return nil
 			})
 		},

@@ -96,7 +96,7 @@ consumer:
 			if err := os.Mkdir(filepath.Join(s.dir, "below"), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			s.must(0, `below/b.db: 0\.\d MB, log [0-9a-f-]{36} up to 3`, "backup", "below/b.db")
+			s.must(0, `below/b.db: 0\.\d MB, log [0-9a-f-]{36} with every event up to 3`, "backup", "below/b.db")
 			s.must(1, `below/b.db: .*exists`, "backup", "below/b.db")
 			s.must(1, `none/b.db cannot be written: no such file or directory`, "backup", "none/b.db")
 			s.must(0, `"bytes": \d+`, "backup", filepath.Join(s.dir, "c.db"), "--json")

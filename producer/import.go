@@ -140,12 +140,26 @@ func (i *importer) run(r io.Reader) error {
 			return fmt.Errorf("%w gzip: %w", entityevent.ErrInvalid, err)
 		}
 		defer unzipped.Close()
-		in = bufio.NewReaderSize(unzipped, 64<<10)
+		in = bufio.NewReaderSize(unzipping{unzipped}, 64<<10)
 	}
 	if mark, _ := in.Peek(3); string(mark) == "\uFEFF" {
 		_, _ = in.Discard(len(mark)) // it is in the buffer
 	}
 	return i.read(&textScanner{in: in, line: 1})
+}
+
+// unzipping tells what is wrong with gzip from what is wrong with the JSON in it.
+type unzipping struct{ in *gzip.Reader }
+
+func (u unzipping) Read(p []byte) (int, error) {
+	n, err := u.in.Read(p)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("%w gzip: it is cut off, or something else follows its end", entityevent.ErrInvalid)
+	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum):
+		err = fmt.Errorf("%w gzip: it is damaged, or something else follows its end", entityevent.ErrInvalid)
+	}
+	return n, err
 }
 
 // contextResource is the resource that a @reso.context names; "" for no context.

@@ -182,9 +182,14 @@ func TestImportBrokenInput(t *testing.T) {
 			t.Errorf("%s: %+v, error %v", input, got, err)
 		}
 	}
-	s := inferred(t)
-	if _, err := s.load("Property", zipped("{}")[:15]); err == nil {
-		t.Error("cut gzip was taken")
+	whole := zipped("{\"ListingKey\":\"a\"}\n")
+	damaged := []byte(whole)
+	damaged[len(damaged)-6] ^= 1
+	for what, input := range map[string]string{"cut": whole[:len(whole)-5], "cut in its header": whole[:5], "with a little after it": whole + "x", "with more after it": whole + strings.Repeat("garbage ", 9), "damaged": string(damaged)} {
+		s := inferred(t)
+		if _, err := s.load("Property", input); !errors.Is(err, entityevent.ErrInvalid) || !strings.Contains(err.Error(), "gzip") {
+			t.Errorf("gzip that is %s: %v", what, err)
+		}
 	}
 }
 

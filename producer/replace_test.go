@@ -119,7 +119,7 @@ func TestReplaceKeeps(t *testing.T) {
 		"input that is cut off":            {resource: "Property", inputs: []string{`[{"ListingKey":"a"}`}, options: producer.ReplaceOptions{AllowDeletes: true}, left: "a b c d", err: "nothing was removed: import: invalid JSON in line 1: the input ends in the middle"},
 		"a later input that is cut off":    {resource: "Property", inputs: []string{`[{"ListingKey":"a"}]`, `{"value":[`}, left: "a b c d", err: "nothing was removed: import: invalid JSON in line 1: the input ends in the middle"},
 		"an earlier input that is cut off": {resource: "Property", inputs: []string{`{"value":[`, `[{"ListingKey":"a"}]`}, left: "a b c d", err: "nothing was removed: import: invalid JSON in line 1: the input ends in the middle"},
-		"gzip that is cut off":             {resource: "Property", inputs: []string{strings.TrimSuffix(gone, gone[len(gone)-3:])}, left: "a b c d", err: "nothing was removed: import: invalid JSON in line 3: the input ends in the middle"},
+		"gzip that is cut off":             {resource: "Property", inputs: []string{strings.TrimSuffix(gone, gone[len(gone)-3:])}, left: "a b c d", err: "nothing was removed: import: invalid gzip: it is cut off, or something else follows its end"},
 		"an empty file":                    {resource: "Property", inputs: []string{""}, left: "a b c d", want: none},
 		"an empty array":                   {resource: "Property", inputs: []string{"[]"}, left: "a b c d", want: none},
 		"an empty array of the resource":   {inputs: []string{`{"@reso.context":"urn:reso:metadata:2.0:resource:property","value":[]}`}, left: "a b c d", want: none},
