@@ -24,8 +24,10 @@ type access struct {
 	scopes  []string
 	profile string // "": it sees everything
 	mask    entityevent.Mask
-	hide    map[string][]string
-	inline  map[string]string
+	// Of a profile:
+	resources []string
+	hide      map[string][]string
+	inline    map[string]string
 }
 
 // adminClient is who holds the admin token: it may do everything.
@@ -49,7 +51,9 @@ func (g gate) Admit(r *http.Request, scope string) (producer.Client, error) {
 	if !token.Has(scope) || !slices.Contains(may.scopes, scope) {
 		return producer.Client{}, fmt.Errorf("%w: it needs the scope %s", producer.ErrForbidden, scope)
 	}
-	return producer.Client{Name: token.Client, Profile: may.profile, Mask: may.mask, Hide: may.hide, Inline: may.inline}, nil
+	return producer.Client{
+		Name: token.Client, Profile: may.profile, Mask: may.mask, Resources: may.resources, Hide: may.hide, Inline: may.inline,
+	}, nil
 }
 
 // verify looks at the token, unless that was done when the request came. What was found then is not kept: the

@@ -111,6 +111,7 @@ func accesses(c *config.Config, masks map[string]entityevent.Mask) map[string]ac
 		if client.Profile != "" {
 			a.profile, a.mask, a.hide, a.inline = client.Profile, masks[client.Profile], map[string][]string{}, map[string]string{}
 			for resource, rule := range c.Producer.Profiles[client.Profile] {
+				a.resources = append(a.resources, resource)
 				if len(rule.Hide) > 0 {
 					a.hide[resource] = rule.Hide
 				}

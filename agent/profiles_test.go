@@ -144,6 +144,9 @@ func TestInlineRecordsOfProfiles(t *testing.T) {
 	if got := all["a"].inline; !maps.Equal(got, map[string]string{"Media": "Property", "Member": ""}) {
 		t.Errorf("%v", got)
 	}
+	if got := slices.Sorted(slices.Values(all["a"].resources)); !slices.Equal(got, []string{"Media", "Member", "Property"}) {
+		t.Errorf("it knows %v", got)
+	}
 	if got := all["b"]; got.profile != "" || got.inline != nil {
 		t.Errorf("without a profile: %+v", got)
 	}

@@ -141,7 +141,10 @@ func (m *mls) Admit(r *http.Request, _ string) (producer.Client, error) {
 	mask := m.mask(name)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return producer.Client{Name: name, Profile: name, Mask: mask, Hide: m.hidden[name]}, nil
+	if name == "all" {
+		return producer.Client{Name: name, Mask: mask}, nil
+	}
+	return producer.Client{Name: name, Profile: name, Mask: mask, Resources: slices.Sorted(maps.Keys(m.profiles[name])), Hide: m.hidden[name]}, nil
 }
 
 func (m *mls) mask(name string) entityevent.Mask {

@@ -129,7 +129,7 @@ func TestInlineRecordsOfAProfile(t *testing.T) {
 			{map[string]string{"Member": "", "Media": "Property"}, `{"ListingKey":"p1","Media":[{"MediaKey":"i","Order":1}],"ListAgent":{"MemberKey":"m1"},"X_Lot":{"Acres":2},"Rooms":["Kitchen"]}`, `{"value":[{"MediaKey":"i","Order":1}]}`, 200, true},
 			{map[string]string{"Member": "", "Media": ""}, body, `{"value":[{"MediaKey":"i","Order":1}]}`, 200, true},
 		} {
-			s.server.Gate = shownTo{producer.Client{Name: "portal", Profile: "idx", Mask: entityevent.Everyone, Inline: c.inline}}
+			s.server.Gate = shownTo{producer.Client{Name: "portal", Profile: "idx", Mask: entityevent.Everyone, Resources: []string{"Property", "Media", "Member"}, Inline: c.inline}}
 			get := func(target string) answer { return s.get(target, "Authorization: Bearer portal", bare) }
 			if got := get("/Property('p1')").want(t, 200); got != c.whole {
 				t.Errorf("%s %v: %s", name, c.inline, got)

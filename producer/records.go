@@ -23,6 +23,13 @@ func (x *exchange) resource() (key, edmType string, err error) {
 		}
 		key, edmType, ok = x.Schema.KeyField(x.path.Resource)
 	}
+	if ok && !x.client.knows(x.path.Resource) {
+		known, err := x.known([]string{x.path.Resource})
+		if err != nil {
+			return "", "", err
+		}
+		ok = known[x.path.Resource]
+	}
 	if !ok {
 		return "", "", notFound("There is no resource " + strconv.Quote(x.path.Resource))
 	}

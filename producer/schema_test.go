@@ -28,7 +28,7 @@ func TestNobodyElseDecidesTheTypes(t *testing.T) {
 		"?$expand=Acme", "?$expand=X_Notes($orderby=MediaKey)", "('KEY')/Acme", "('KEY')/X_Notes", "('KEY')/Media?$filter=Order lt 2", "('KEY')/N", "?$filter=Media/any(m:m/Order eq 1)", "?$filter=Acme/Order eq 1",
 		"?$format=application/json;odata.metadata=none;IEEE754Compatible=true", "('KEY')?$format=application/json;odata.metadata=none;IEEE754Compatible=true",
 	}
-	portal := shownTo{producer.Client{Name: "portal", Profile: "idx", Mask: entityevent.Everyone, Inline: map[string]string{"Property": "", "Media": ""}}}
+	portal := shownTo{producer.Client{Name: "portal", Profile: "idx", Mask: entityevent.Everyone, Resources: []string{"Property", "Media"}, Inline: map[string]string{"Property": "", "Media": ""}}}
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		asked, alone := inferred(t), inferred(t)

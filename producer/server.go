@@ -19,6 +19,9 @@ type Client struct {
 	Name    string
 	Profile string           // the access profile; "" without one
 	Mask    entityevent.Mask // what it may see
+	// Resources are, for a client with a Profile, those that the profile names. The others are not there for it,
+	// whether they have records or not, unless its log names some.
+	Resources []string
 	// Hide are the fields that it does not know, by resource: none of its answers has them, and it cannot
 	// ask for them.
 	Hide map[string][]string
@@ -68,6 +71,7 @@ type Server struct {
 
 	holds  holds
 	tagKey tagKey
+	told   told
 
 	// The requests that an unavailable store failed since the last one that it did not; a full disk fails
 	// the writes alone.

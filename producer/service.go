@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"bytes"
 	"net/http"
 	"net/url"
 	"slices"
@@ -14,8 +15,12 @@ func (x *exchange) service() error {
 	if err != nil {
 		return err
 	}
+	known, err := x.known(names)
+	if err != nil {
+		return err
+	}
 	_ = x.Schema.look(func(m *metadata.Schema) error {
-		names = slices.DeleteFunc(names, func(name string) bool { return !m.Shows(name) })
+		names = slices.DeleteFunc(names, func(name string) bool { return !m.Shows(name) || !known[name] })
 		return nil
 	})
 	s := x.stream(http.StatusOK)
@@ -42,9 +47,9 @@ func (x *exchange) service() error {
 	return nil
 }
 
-// metadata answers with the EDMX.
+// metadata answers with the EDMX, as far as the client may know it.
 func (x *exchange) metadata() error {
-	text, err := x.Schema.EDMX(x.r.Context())
+	text, err := x.edmx()
 	if err != nil {
 		return err
 	}
@@ -54,4 +59,23 @@ func (x *exchange) metadata() error {
 	s.buf = append(s.buf, text...)
 	s.end()
 	return nil
+}
+
+func (x *exchange) edmx() ([]byte, error) {
+	if !x.client.limited() {
+		return x.Schema.EDMX(x.r.Context())
+	}
+	names, err := x.Schema.Resources(x.r.Context())
+	if err != nil {
+		return nil, err
+	}
+	known, err := x.known(names)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = x.Schema.look(func(m *metadata.Schema) error {
+		return m.WritePart(&b, part{&binder{exchange: x, model: m}, known})
+	})
+	return b.Bytes(), err
 }

@@ -10,6 +10,11 @@ import (
 // limited says that there is something that the client does not see of the records that it may read.
 func (c Client) limited() bool { return c.Profile != "" || len(c.Hide) > 0 }
 
+// knows says whether a resource is there for the client. The log always is, and so are objects that are no records.
+func (c Client) knows(resource string) bool {
+	return c.Profile == "" || resource == "" || resource == eventResource || slices.Contains(c.Resources, resource)
+}
+
 // sees says whether the client sees records of a resource where they stand in those of another. A record in
 // another's body cannot be judged by the filter of its own resource.
 func (c Client) sees(within, resource string) bool {
@@ -20,10 +25,11 @@ func (c Client) sees(within, resource string) bool {
 	return ok && (parent == "" || parent == within)
 }
 
-// follows says whether the client may follow a link of a resource: to follow it tells what its fields hold.
+// follows says whether the client may follow a link of a resource: to one that it knows, and to follow it tells what
+// the fields hold.
 func (c Client) follows(resource string, l metadata.Link) bool {
 	hides := func(resource, field string) bool { return slices.Contains(c.Hide[resource], field) }
-	return !hides(resource, l.Field) && !hides(l.Target, l.ParentField) && !hides(l.Target, l.ParentResourceField)
+	return c.knows(l.Target) && !hides(resource, l.Field) && !hides(l.Target, l.ParentField) && !hides(l.Target, l.ParentResourceField)
 }
 
 // inner returns the resource whose records may stand in a member, and whether the client may see them there.

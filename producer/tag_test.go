@@ -54,7 +54,7 @@ func TestTagsOfHiddenFields(t *testing.T) {
 	for _, c := range []producer.Client{
 		{Profile: "a"}, {Profile: "b"}, {Profile: "a", Hide: hides}, {Profile: "a", Inline: map[string]string{"Media": ""}},
 	} {
-		c.Mask = entityevent.Everyone
+		c.Mask, c.Resources = entityevent.Everyone, []string{"Property"}
 		again.server.Gate = shownTo{c}
 		tag := again.get("/Property('p1')", "Authorization: Bearer portal").header.Get("ETag")
 		if seen[tag] || tag == "" {
