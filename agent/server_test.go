@@ -128,7 +128,9 @@ func TestTLS(t *testing.T) {
 		return strings.Contains(agent.output.String(), "the new certificate cannot be used")
 	})
 	s.write("tls.key", string(nextKey))
-	until("the new one is used", func() bool { return serial() == 2 })
+	until("the new one is used", func() bool {
+		return serial() == 2 && strings.Contains(agent.output.String(), "the certificate was read again")
+	})
 	if log := agent.output.String(); strings.Count(log, "cannot be used") != 1 || strings.Count(log, "the certificate was read again") != 1 || strings.Contains(log, "PRIVATE") {
 		t.Errorf("the log:\n%s", log)
 	}

@@ -23,6 +23,7 @@ func TestPushBelowWhatWasForgotten(t *testing.T) {
 		stop := start(t, &producer.Pusher{Store: store, HTTP: &http.Client{Transport: behind},
 			Subscription: producer.Subscription{Name: "behind", URL: "https://vendor.example/", Mask: entityevent.Everyone}})
 		behind.next(t)
+		time.Sleep(time.Second) // its answer arrives
 		stop()
 		gone := entityevent.Ref{Resource: "Property", Key: "gone"}
 		for _, change := range []entityevent.Change{{Ref: gone, Body: []byte(`{}`)}, {Ref: gone, Op: entityevent.Remove}} {
