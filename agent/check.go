@@ -213,15 +213,22 @@ func (s *session) checkProfiles(ctx context.Context, c *config.Config) ([]findin
 				unknown = append(unknown, resource)
 				continue
 			}
+			has := func(field string) bool { return schema.HasMember(resource, field) }
 			for _, field := range profile[resource].Hide {
-				if !schema.HasMember(resource, field) {
+				if !has(field) {
 					unknown = append(unknown, resource+"."+field)
 				}
+			}
+			if profile[resource].With == "" {
+				continue
+			}
+			if field := lacksParent(resource, has); field != "" {
+				unknown = append(unknown, resource+"."+field)
 			}
 		}
 		if unknown != nil {
 			f.Text += "; no record has yet: " + strings.Join(unknown, ", ")
-			f.Remedy = "are these spelt as the records have them? A field that is not is not hidden"
+			f.Remedy = "are these spelt as the records have them? A field that is not is not hidden, and what names no parent is not seen"
 		}
 		all = append(all, f)
 	}

@@ -58,6 +58,9 @@ consumer:
 		if resp.StatusCode != status || resp.Header.Get("X-Request-Id") == "" {
 			t.Errorf("%s %s: %d, want %d; X-Request-Id %q: %.300s", method, path, resp.StatusCode, status, resp.Header.Get("X-Request-Id"), text)
 		}
+		if resp.Header.Get("Content-Type") == "application/problem+json" && method != "HEAD" && !strings.Contains(string(text), `"instance":"urn:request-id:`+resp.Header.Get("X-Request-Id")+`"`) {
+			t.Errorf("%s %s: its instance does not name the request: %s", method, path, text)
+		}
 		return text
 	}
 	for path, statuses := range map[string][]int{"/": {200, 405}, "/healthz": {200, 405}, "/readyz": {200, 405}, "/metrics": {200, 405}, "/openapi.json": {200, 405}, "/nothing": {404, 404}} {

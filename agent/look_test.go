@@ -91,7 +91,9 @@ func TestCheckNamesWhatNoRecordHas(t *testing.T) {
 	s.write("resosync.yaml", fmt.Sprintf(config, "PrivateRemark, City"))
 	s.pipe(`{"ListingKey":"1","PrivateRemarks":"x","City":"y"}`, "import", "--resource", "Property", "-").must(t, 0, "1 new", "import")
 	s.must(0, `ok +profile idx: it shows Media, Property; no record has yet: Media, Property.PrivateRemark\n +are these spelt`, "check")
-	s.pipe(`{"MediaKey":"1"}`, "import", "--resource", "Media", "-").must(t, 0, "1 new", "import")
+	s.pipe(`{"MediaKey":"0"}`, "import", "--resource", "Media", "-").must(t, 0, "1 new", "import")
+	s.must(0, `no record has yet: Media.ResourceRecordKey, Property.PrivateRemark\n`, "check")
+	s.pipe(`{"MediaKey":"1","ResourceRecordKey":"1"}`, "import", "--resource", "Media", "-").must(t, 0, "1 new", "import")
 	s.write("resosync.yaml", fmt.Sprintf(config, "PrivateRemarks"))
 	s.must(0, `ok +profile idx: it shows Media, Property\nok`, "check")
 }

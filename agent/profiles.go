@@ -86,6 +86,11 @@ func checkProfiles(c *config.Config, edmx *metadata.Schema) error {
 					report(path+".filter", "%v", err)
 				}
 			}
+			if access.With != "" {
+				if field := lacksParent(resource, func(name string) bool { _, declared := scope.Field(name); return declared }); field != "" {
+					report(path+".with", "producer.metadata declares no field %s of %s, which names its %s: nobody would see any", field, resource, access.With)
+				}
+			}
 			key, _, _ := edmx.KeyField(resource)
 			for i, field := range access.Hide {
 				at := fmt.Sprintf("%s.hide[%d]", path, i)
@@ -98,6 +103,21 @@ func checkProfiles(c *config.Config, edmx *metadata.Schema) error {
 		}
 	}
 	return c.Refuse(wrong...)
+}
+
+// lacksParent returns the field by which records of a resource name their parent, if they do not have it.
+func lacksParent(resource string, has func(field string) bool) (field string) {
+	_, _, found := metadata.Parent(resource, func(name string) string {
+		if has(name) {
+			return name
+		}
+		field = name
+		return ""
+	})
+	if found {
+		return ""
+	}
+	return field
 }
 
 // access is what the clients of the configuration may do and see, by name.

@@ -24,7 +24,9 @@ import (
 const shortEDMX = `<?xml version="1.0"?><edmx:Edmx xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx" Version="4.0"><edmx:DataServices>
 <Schema xmlns="http://docs.oasis-open.org/odata/ns/edm" Namespace="x"><EntityType Name="Property"><Key><PropertyRef Name="Id"/></Key>
 <Property Name="Id" Type="Edm.String" Nullable="false"/><Property Name="ListPrice" Type="Edm.Decimal"/><Property Name="Notes" Type="Edm.String"/></EntityType>
-<EntityContainer Name="C"><EntitySet Name="Property" EntityType="x.Property"/></EntityContainer></Schema></edmx:DataServices></edmx:Edmx>`
+<EntityType Name="OpenHouse"><Key><PropertyRef Name="Id"/></Key><Property Name="Id" Type="Edm.String" Nullable="false"/><Property Name="ListingKeyNumeric" Type="Edm.Int64"/></EntityType>
+<EntityType Name="Media"><Key><PropertyRef Name="Id"/></Key><Property Name="Id" Type="Edm.String" Nullable="false"/><Property Name="ResourceRecordKey" Type="Edm.String"/></EntityType>
+<EntityContainer Name="C"><EntitySet Name="Property" EntityType="x.Property"/><EntitySet Name="OpenHouse" EntityType="x.OpenHouse"/><EntitySet Name="Media" EntityType="x.Media"/></EntityContainer></Schema></edmx:DataServices></edmx:Edmx>`
 
 // What a profile speaks of must be in the metadata; where it is not, the error shows the place.
 func TestProfilesAndMetadata(t *testing.T) {
@@ -34,12 +36,14 @@ func TestProfilesAndMetadata(t *testing.T) {
 	}
 	for rules, want := range map[string]string{
 		"Property: {filter: 'ListPrice gt 5', hide: [Notes]}": "",
-		"Property: {}":                             "",
-		"Property: {filter: 'ListPrize gt 5'}":     "3:30: producer.profiles.idx.Property.filter: ",
-		"Property: {filter: \"ListPrice gt 'a'\"}": "3:30: producer.profiles.idx.Property.filter: ",
-		"Property: {hide: [Notes, Secrets]}":       "3:36: producer.profiles.idx.Property.hide[1]: producer.metadata declares no field Secrets",
-		"Property: {hide: [Id]}":                   "3:29: producer.profiles.idx.Property.hide[0]: Id is the key of Property",
-		"Rooms: {}":                                "3:11: producer.profiles.idx.Rooms: producer.metadata declares no resource Rooms",
+		"Property: {}":                              "",
+		"Property: {filter: 'ListPrize gt 5'}":      "3:30: producer.profiles.idx.Property.filter: ",
+		"Property: {filter: \"ListPrice gt 'a'\"}":  "3:30: producer.profiles.idx.Property.filter: ",
+		"Property: {hide: [Notes, Secrets]}":        "3:36: producer.profiles.idx.Property.hide[1]: producer.metadata declares no field Secrets",
+		"Property: {hide: [Id]}":                    "3:29: producer.profiles.idx.Property.hide[0]: Id is the key of Property",
+		"Property: {}, OpenHouse: {with: Property}": "3:43: producer.profiles.idx.OpenHouse.with: producer.metadata declares no field ListingKey of OpenHouse, which names its Property",
+		"Property: {}, Media: {with: Property}":     "",
+		"Rooms: {}":                                 "3:11: producer.profiles.idx.Rooms: producer.metadata declares no resource Rooms",
 	} {
 		c, err := config.Parse("c.yaml", []byte("producer:\n  profiles:\n    idx: {"+rules+"}\n"), os.LookupEnv)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/resosync/resosync/producer"
@@ -113,9 +114,9 @@ func (h *routes) readiness(w http.ResponseWriter, r *http.Request) {
 	if reasons := h.unready(r.Context()); len(reasons) > 0 {
 		w.Header().Set("Retry-After", "60")
 		texts := texts(reasons)
-		answer(w, http.StatusServiceUnavailable, "application/problem+json", map[string]any{"type": "about:blank",
-			"title": http.StatusText(http.StatusServiceUnavailable), "status": http.StatusServiceUnavailable,
-			"detail": strings.Join(texts, "; "), "reasons": texts})
+		document := problemDocument(w, http.StatusServiceUnavailable, strings.Join(texts, "; "))
+		document["reasons"] = texts
+		answer(w, http.StatusServiceUnavailable, problemType, document)
 		return
 	}
 	answer(w, http.StatusOK, "application/json", map[string]string{"status": "ready"})
@@ -125,7 +126,7 @@ func (h *routes) readiness(w http.ResponseWriter, r *http.Request) {
 func answer(w http.ResponseWriter, status int, mediaType string, body any) {
 	raw, err := json.Marshal(body)
 	if err != nil {
-		status, mediaType, raw = http.StatusInternalServerError, "application/problem+json", []byte(`{"title":"Internal Server Error","status":500}`)
+		status, mediaType, raw = http.StatusInternalServerError, problemType, []byte(`{"title":"Internal Server Error","status":500}`)
 	}
 	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Cache-Control", "no-store")
@@ -134,7 +135,18 @@ func answer(w http.ResponseWriter, status int, mediaType string, body any) {
 	_, _ = w.Write(append(raw, '\n')) // whoever does not listen any more misses it
 }
 
+const problemType = "application/problem+json"
+
 // problem answers with a problem document (RFC 9457).
 func problem(w http.ResponseWriter, status int, detail string) {
-	answer(w, status, "application/problem+json", map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail})
+	answer(w, status, problemType, problemDocument(w, status, detail))
+}
+
+// problemDocument names the occurrence by the request, as the log does.
+func problemDocument(w http.ResponseWriter, status int, detail string) map[string]any {
+	document := map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail}
+	if id := w.Header().Get("X-Request-Id"); id != "" {
+		document["instance"] = "urn:request-id:" + url.PathEscape(id)
+	}
+	return document
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -38,8 +39,10 @@ func (p *problem) write(w http.ResponseWriter) {
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(p.status)
+	document := map[string]any{"type": "about:blank", "title": http.StatusText(p.status), "status": p.status, "detail": p.detail}
+	if id := h.Get("X-Request-Id"); id != "" { // the name of the request, if it has one
+		document["instance"] = "urn:request-id:" + url.PathEscape(id)
+	}
 	// Encoding plain strings cannot fail, and a producer that is gone cannot be told.
-	_ = json.NewEncoder(w).Encode(map[string]any{
-		"type": "about:blank", "title": http.StatusText(p.status), "status": p.status, "detail": p.detail,
-	})
+	_ = json.NewEncoder(w).Encode(document)
 }
