@@ -17,6 +17,9 @@ import (
 // maxURI is how long path and query of a request may be, in bytes: URLs of 16 KB, with room for escapes.
 const maxURI = 32 << 10
 
+// maxLink is how long a nextLink may be: it is what was asked, and a place.
+const maxLink = maxURI + 16<<10
+
 // front stands between the connections and what answers: it knows who asks, keeps a connection from being
 // held by one who does not read or send, lets pages of other origins ask, counts and limits requests, and
 // names each of them. What a command serves to itself does not come through it.
@@ -81,7 +84,7 @@ func (f *front) serve(w *response, r *http.Request, v *visit) {
 	if f.origins.admit(w, r) {
 		return // a preflight
 	}
-	if len(r.RequestURI) > maxURI {
+	if n := len(r.RequestURI); n > maxLink || n > maxURI && !strings.Contains(r.RequestURI, "$skiptoken=") {
 		refuseAs(w, r, http.StatusRequestURITooLong, fmt.Sprintf("The URL is longer than %d bytes: ask for fewer keys at a time", maxURI))
 		return
 	}

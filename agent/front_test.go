@@ -326,6 +326,8 @@ func TestRequestLimits(t *testing.T) {
 		body    string
 	}{
 		{"GET /odata/Property?$filter=" + long + " HTTP/1.1\r\nHost: x\r\n\r\n", "414", `{"error":{"code":"414"`},
+		{"GET /odata/Property?$filter=" + long + "&$skiptoken=x HTTP/1.1\r\nHost: x\r\n\r\n", "401", `"401"`},
+		{"GET /odata/Property?$skiptoken=" + strings.Repeat("x", maxLink) + " HTTP/1.1\r\nHost: x\r\n\r\n", "414", `"code":"414"`},
 		{"GET /" + long + " HTTP/1.1\r\nHost: x\r\n\r\n", "414", `"status":414`},
 		{"POST /oauth/token?" + long + " HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "414", `"error":"invalid_request"`},
 		{"GET /odata?x=" + strings.Repeat("x", 16<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", "401", `"401"`},

@@ -130,7 +130,11 @@ func (x *exchange) next(w window, n int, from string) string {
 		if name == "" || name[0] != '$' && name != "last_event" {
 			continue
 		}
-		b.WriteString(odata.EscapeQuery(name) + "=" + odata.EscapeQuery(value) + "&")
+		text := odata.EscapeQuery(value)
+		if strings.Contains(rawValue, "+") { // who writes blanks so may have no room for longer ones
+			text = strings.ReplaceAll(text, "%20", "+")
+		}
+		b.WriteString(odata.EscapeQuery(name) + "=" + text + "&")
 	}
 	if left != math.MaxInt64 {
 		b.WriteString("$top=" + strconv.FormatInt(left, 10) + "&")

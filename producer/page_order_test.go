@@ -1,6 +1,7 @@
 package producer_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -53,5 +54,51 @@ func TestWalkKeepsItsOrder(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestWalkByLongTexts: a place is short, however long the values of the order are, and all is met once.
+func TestWalkByLongTexts(t *testing.T) {
+	t.Parallel()
+	s := inferred(t)
+	long := strings.Repeat("ü<\u0001", 8000)
+	for i, value := range []string{"a", long, long + "b", long + "a", "ü", strings.Repeat("x", 999) + "ü", strings.Repeat("x", 1000)} {
+		s.put("Queue", fmt.Sprint("k", i), fmt.Sprintf(`{"QueueTransactionKey":"k%d","R":%s}`, i, quotedText(value)))
+	}
+	for order, want := range map[string]string{"R": "k0 k6 k5 k4 k1 k2 k3", "R desc": "k3 k2 k1 k4 k5 k6 k0"} {
+		var got []string
+		for target := "/Queue?$select=QueueTransactionKey&$orderby=" + order; target != "" && len(got) < 20; {
+			page := s.get(target, "Prefer: maxpagesize=1").page(t)
+			got = append(got, page.column("QueueTransactionKey"))
+			if target = ""; page.Next != "" {
+				target = below(t, page.Next)
+			}
+			if len(page.Next) > 6000 {
+				t.Errorf("a nextLink of %d bytes", len(page.Next))
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %s", order, got)
+		}
+	}
+}
+
+func quotedText(text string) string {
+	b, _ := json.Marshal(text) // of a string
+	return string(b)
+}
+
+// TestNextLinkIsNoLonger: blanks that were written as + are so in the nextLink.
+func TestNextLinkIsNoLonger(t *testing.T) {
+	t.Parallel()
+	s := inferred(t)
+	s.putMany("Media", "MediaKey", "a+b", "c", "d")
+	const query = "/Media?$filter=MediaKey+in+('a%2Bb',+'c',+'d')"
+	next := s.get(query, "Prefer: maxpagesize=1").page(t).Next
+	if !strings.HasPrefix(next, root+query+"&") {
+		t.Error(next)
+	}
+	if got := s.get(below(t, next)).page(t).column("MediaKey"); got != "c" && got != "c d" {
+		t.Error(got)
 	}
 }

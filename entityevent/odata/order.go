@@ -1,9 +1,27 @@
 package odata
 
-import "cmp"
+import (
+	"cmp"
+	"unicode/utf8"
+)
+
+const orderedBytes = 1000
+
+// Ordered returns as much of a text as decides its place in an order: texts may be very long, and whoever goes on from a
+// place has to name it.
+func Ordered(text string) string {
+	if len(text) <= orderedBytes {
+		return text
+	}
+	end := orderedBytes
+	for end < len(text) && !utf8.RuneStart(text[end]) {
+		end++
+	}
+	return text[:end]
+}
 
 // Value returns the value of a field as a literal of its kind, or of an Int a Decimal and the other way
-// round: Null if the record has no value that fits. Of an Untyped field it is always Null.
+// round: Null if the record has no value that fits. Of an Untyped field it is always Null, and of a text what is Ordered.
 func (f Field) Value(member func(name string) []byte) Literal {
 	raw := evaluation{member: member}.raw(f)
 	switch v := fit(raw, f.Of); v.kind {
@@ -14,7 +32,7 @@ func (f Field) Value(member func(name string) []byte) Literal {
 	case DateTimeOffset:
 		return Literal{v.kind, string([]byte(text(raw)))}
 	default:
-		return Literal{v.kind, string([]byte(v.s))}
+		return Literal{v.kind, string([]byte(Ordered(v.s)))}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/odata"
 )
 
 // candidate is a record that may come next: what the order knows of it.
@@ -94,6 +95,9 @@ func valuesOf(row []driver.Value) []any {
 	values := make([]any, len(row))
 	for i, v := range row {
 		values[i] = v
+		if text, ok := v.(string); ok {
+			values[i] = odata.Ordered(text)
+		}
 	}
 	return values
 }
