@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/gzip"
@@ -55,14 +56,24 @@ func (x *exchange) write() error {
 	if err := x.condition(&c); err != nil {
 		return err
 	}
-	outcomes, err := x.Store.Apply(x.r.Context(), entityevent.Commit{Feed: x.feed(), Changes: []entityevent.Change{c}})
-	if err != nil {
-		return err
+	for tries := 1; ; tries++ {
+		change, pinned, err := x.merged(c)
+		if err != nil {
+			return err
+		}
+		outcomes, err := x.Store.Apply(x.r.Context(), entityevent.Commit{Feed: x.feed(), Changes: []entityevent.Change{change}})
+		if err != nil {
+			return err
+		}
+		switch err := outcomes[0].Err; {
+		case err == nil:
+			return x.written(c.Key, edmType, outcomes[0])
+		case !pinned || !errors.Is(err, entityevent.ErrConflict):
+			return x.refusal(c, err)
+		case tries == maxMerges:
+			return errors.New("a merge met other writers again and again")
+		}
 	}
-	if err := outcomes[0].Err; err != nil {
-		return x.refusal(c, err)
-	}
-	return x.written(c.Key, edmType, outcomes[0])
 }
 
 // checkQuery refuses what asks for something in the URL of a write.
@@ -86,10 +97,7 @@ func (x *exchange) body() ([]byte, error) {
 	if charset := parameters["charset"]; err != nil || !isJSON || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return nil, unsupported
 	}
-	limit := x.MaxBody
-	if limit <= 0 {
-		limit = defaultBody
-	}
+	limit := x.maxBody()
 	if x.r.ContentLength > limit { // who waits for a 100 is not told to send it
 		return nil, tooLarge(limit)
 	}
@@ -119,10 +127,46 @@ func (x *exchange) body() ([]byte, error) {
 	if _, err := entityevent.Canonicalize(body); err != nil {
 		return nil, err
 	}
+	if half := halfCharacter(body); half != "" {
+		return nil, badRequest("", "The body has "+half+", which is half of a character")
+	}
 	if strings.EqualFold(parameters["ieee754compatible"], "true") {
 		return x.numbers(body)
 	}
 	return bytes.TrimSpace(body), nil
+}
+
+// halfCharacter returns a surrogate that stands in JSON without its other half, "" if there is none: it is no text, and
+// different ones would become the same.
+func halfCharacter(body []byte) string {
+	unit := func(at int) uint64 { // of an escape, 0 for none
+		if at+6 > len(body) || body[at] != '\\' || body[at+1] != 'u' {
+			return 0
+		}
+		n, _ := strconv.ParseUint(string(body[at+2:at+6]), 16, 16) // it is JSON
+		return n
+	}
+	for at := 0; ; at += 2 { // over the character after the backslash, which may be another
+		next := bytes.IndexByte(body[min(at, len(body)):], '\\')
+		if next < 0 {
+			return ""
+		}
+		at += next
+		switch n := unit(at); {
+		case !utf16.IsSurrogate(rune(n)):
+		case n < 0xDC00 && unit(at+6)&0xFC00 == 0xDC00:
+			at += 6
+		default:
+			return string(body[at : at+6])
+		}
+	}
+}
+
+func (x *exchange) maxBody() int64 {
+	if x.MaxBody <= 0 {
+		return defaultBody
+	}
+	return x.MaxBody
 }
 
 // unread is why a body could not be read.
@@ -145,10 +189,19 @@ func (x *exchange) numbers(body []byte) ([]byte, error) {
 	}
 	out := []byte{'{'}
 	err := entityevent.EachMember(body, func(name string, value []byte) error {
-		if edmType := x.Schema.fieldType(x.path.Resource, name); edmType == "Edm.Int64" || edmType == "Edm.Decimal" {
-			if inner := bytes.Trim(value, `"`); len(inner) == len(value)-2 && json.Valid(inner) && (inner[0] == '-' || inner[0] >= '0' && inner[0] <= '9') {
-				value = inner
+		switch x.Schema.fieldType(x.path.Resource, name) {
+		case "Edm.Int64", "Edm.Decimal":
+			value = asNumber(value)
+		case "Collection(Edm.Int64)", "Collection(Edm.Decimal)":
+			var elements []json.RawMessage
+			if value[0] != '[' || json.Unmarshal(value, &elements) != nil {
+				break
 			}
+			all := make([][]byte, len(elements))
+			for i, e := range elements {
+				all[i] = asNumber(e)
+			}
+			value = append(append([]byte{'['}, bytes.Join(all, []byte{','})...), ']')
 		}
 		if len(out) > 1 {
 			out = append(out, ',')
@@ -157,6 +210,14 @@ func (x *exchange) numbers(body []byte) ([]byte, error) {
 		return nil
 	})
 	return append(out, '}'), err
+}
+
+// asNumber returns the number that stands in a string, and anything else as it is.
+func asNumber(value []byte) []byte {
+	if inner := bytes.Trim(value, `"`); len(inner) == len(value)-2 && json.Valid(inner) && (inner[0] == '-' || inner[0] >= '0' && inner[0] <= '9') {
+		return inner
+	}
+	return value
 }
 
 // fill puts the body into the change, and key and body into agreement.
@@ -173,7 +234,7 @@ func (x *exchange) fill(c *entityevent.Change, body []byte, key, edmType string)
 	case err != nil:
 		return wrong(key, err.Error())
 	case inBody == "" && x.path.Key == nil:
-		if !quoted(edmType) {
+		if !quoted(edmType) && edmType != "Edm.Guid" {
 			return wrong(key, "The record needs its key "+key)
 		}
 		id, err := uuid.NewV7()
@@ -192,7 +253,10 @@ func (x *exchange) fill(c *entityevent.Change, body []byte, key, edmType string)
 	case inBody != "" && inBody != c.Key:
 		return wrong(key, fmt.Sprintf("%s in the body is not the key in the URL", key))
 	}
-	return c.Ref.Validate()
+	if err := c.Ref.Validate(); err != nil {
+		return wrong(key, err.Error())
+	}
+	return nil
 }
 
 // bodyKey returns the key that a record holds, "" if it has no such member.
