@@ -101,6 +101,9 @@ func (i *importer) input(r io.Reader) (Summary, error) {
 	for len(i.changes) > 0 && i.flushed == nil {
 		err = errors.Join(err, i.flush())
 	}
+	if err == nil {
+		err = i.schema.Grow(i.ctx) // else the first who asks by types would wait for all of it
+	}
 	if err != nil {
 		return i.summary, fmt.Errorf("import: %w", err)
 	}
@@ -238,6 +241,9 @@ const reasonsShown = 3
 
 // check holds a record to the schema.
 func (i *importer) check(resource string, record []byte) error {
+	if half := halfCharacter(record); half != "" {
+		return fmt.Errorf("it has %s, which is half of a character", half)
+	}
 	faults, err := i.schema.faults(resource, entityevent.Put, record)
 	if err != nil || len(faults) == 0 {
 		return err

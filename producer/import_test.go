@@ -92,6 +92,7 @@ func TestImportRefusals(t *testing.T) {
 		`{"ListingKey":"a"}`, `{"ListingKey":"b"`, `{"City":"X"}`, `{"ListingKey":null}`, `nonsense`, `{"ListingKey":"c","ListingKey":"d"}`,
 		`{"ListingKey":"` + strings.Repeat("k", 300) + `"}`, tooLarge, `{"@reso.context":"urn:reso:metadata:2.0:resource:member","ListingKey":"m"}`,
 		`{"ListingKey":1.5}`, `[]`, `{"ListingKey":"\u0041","V":1}`, `{"ListingKey":"A","V":2}`, `{"ListingKey":"e","V":1,"V":2}`,
+		`{"ListingKey":"su\ud800"}`,
 	}, "\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -104,10 +105,10 @@ func TestImportRefusals(t *testing.T) {
 		}
 	}
 	got.Refusals = nil
-	if want := (producer.Summary{New: 2, Changed: 1, Refused: 11}); !cmp.Equal(got, want) {
+	if want := (producer.Summary{New: 2, Changed: 1, Refused: 12}); !cmp.Equal(got, want) {
 		t.Errorf("%+v", got)
 	}
-	if d := cmp.Diff([]int{2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14}, numbers); d != "" { // what the store refuses is known later
+	if d := cmp.Diff([]int{2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15, 14}, numbers); d != "" { // what the store refuses is known later
 		t.Error(d)
 	}
 	if got, err := s.load("Property", strings.Repeat("{}\n", 500)); err != nil || got.Refused != 500 || len(got.Refusals) != 100 || got.Records() != 500 {
@@ -140,6 +141,17 @@ func TestImportPlacesOfRefusals(t *testing.T) {
 		if got := strings.Join(places, " "); err != nil || got != want {
 			t.Errorf("%s: %s %v, want %s", input, got, err, want)
 		}
+	}
+}
+
+// TestImportTeachesTheSchema: who asks by types after a large import need not wait for it to be looked at.
+func TestImportTeachesTheSchema(t *testing.T) {
+	s := inferred(t)
+	if _, err := s.load("Property", `{"ListingKey":"a","GarageYN":true}`); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := s.store.Get(t.Context(), "schema", entityevent.Local); err != nil || !strings.Contains(string(kept.Body), `"GarageYN"`) {
+		t.Errorf("%v %s", err, kept.Body)
 	}
 }
 
