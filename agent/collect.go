@@ -12,6 +12,7 @@ import (
 const (
 	garbagePercent = 50
 	leastGarbage   = 16 << 20
+	leastLive      = 4 << 20 // Go takes no less for live, also before it has collected once
 )
 
 // paceCollector has that much garbage wait to be collected. It sets after each collection what the next waits for.
@@ -21,7 +22,7 @@ func paceCollector() {
 	var pace func(*collected)
 	pace = func(c *collected) {
 		sampled.Read(live)
-		if want := max(garbagePercent, int(leastGarbage*100/max(live[0].Value.Uint64(), 1<<20))); want != percent {
+		if want := max(garbagePercent, int(leastGarbage*100/max(live[0].Value.Uint64(), leastLive))); want != percent {
 			percent = want
 			debug.SetGCPercent(percent)
 		}
