@@ -3,6 +3,7 @@ package odata
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -197,12 +198,30 @@ func (p *parser) negated() (node, error) {
 		return node{}, err
 	}
 	if t := e.Type(); t.Kind != Bool || t.Collection {
-		if e, err = p.relation(e); err != nil {
+		behind := p.pos
+		compared, err := p.relation(e)
+		switch {
+		case err != nil:
 			return node{}, err
+		case t.Kind == Untyped && comparesBool(compared.Expr): // nobody knows its type, but the other side tells
+			p.pos = behind
+		default:
+			e = compared
 		}
 	}
 	err = p.condition(&e)
 	return e, err
+}
+
+func comparesBool(e Expr) bool {
+	isBool := func(e Expr) bool { l, ok := e.(Literal); return ok && l.Kind == Bool }
+	switch e := e.(type) {
+	case Comparison:
+		return isBool(e.Right)
+	case Membership:
+		return slices.ContainsFunc(e.Values, func(l Literal) bool { return isBool(l) })
+	}
+	return false
 }
 
 // relation reads what a value is compared with, if anything.

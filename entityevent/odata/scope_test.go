@@ -35,6 +35,8 @@ func TestParseFilterInScope(t *testing.T) {
 		"not PoolYN in (true) or not ViewYN":                           "(not PoolYN) in (true) or not ViewYN",
 		"not contains(City,'x') eq true":                               "(not contains(City,'x')) eq true",
 		"not City eq 'x' and not City in ('x')":                        "not (City eq 'x') and not (City in ('x'))",
+		"not Odd eq true or not Odd in (null,false)":                   "(not Odd) eq true or (not Odd) in (null,false)",
+		"not Odd eq 'x' and not Odd eq null":                           "not (Odd eq 'x') and not (Odd eq null)",
 		"true eq PoolYN":                                               "PoolYN eq true",
 		"CONTAINS( City , 'x' ) eq True":                               "contains(City,'x') eq true",
 		"(PoolYN and (ViewYN and PoolYN)) or ViewYN":                   "PoolYN and (ViewYN and PoolYN) or ViewYN",
