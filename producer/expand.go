@@ -31,6 +31,7 @@ type family struct {
 	members []*entity
 	count   int64 // of those that match, also beyond $skip, $top and the bound
 	more    bool  // a nextLink leads to the others
+	unknown bool  // nothing says whether there are any
 }
 
 // errCrowd says that less must be expanded at once. Whoever gets it nests expansions in what stands in bodies.
@@ -81,9 +82,7 @@ func (x *exchange) expand(ctx context.Context, r *reading, all []*entity, most i
 			if len(f.members) > 0 || f.count > 0 {
 				continue
 			}
-			if *f, err = x.held(e, owner.Record); err != nil {
-				return err
-			}
+			*f = x.held(e, owner.Record)
 			found = append(found, f.members...)
 		}
 		if len(e.expands) > 0 {
@@ -194,6 +193,9 @@ func compare(order []odata.Order, a, b []byte) int {
 // appendFamily appends what an expansion leads to, as members of its record.
 func (x *exchange) appendFamily(dst []byte, owner *reading, of *entity, e expansion, f family) []byte {
 	name := e.link.Name
+	if f.unknown { // others of the page may hold theirs: this one is left without, for none would be an answer
+		return dst
+	}
 	if !e.link.Many {
 		dst = append(appendString(separated(dst), name), ':')
 		if len(f.members) == 0 {

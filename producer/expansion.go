@@ -99,17 +99,22 @@ func (x *exchange) holdsInline(e expansion, owner entityevent.Record) bool {
 	return len(entityevent.Member(owner.Body, e.link.Name)) > 0 && x.client.sees(owner.Resource, e.link.Target)
 }
 
-// held returns the family that stands in a record's body, where the link leads to no record of its own. Nobody knows
-// whether there are any where neither the record nor the metadata tell: none would be read as an answer.
-func (x *exchange) held(e expansion, owner entityevent.Record) (family, error) {
+// held returns the family that stands in a record's body, where the link leads to no record of its own. It is unknown
+// where neither the record nor the metadata tell: none would be read as an answer.
+func (x *exchange) held(e expansion, owner entityevent.Record) family {
 	switch holds := x.holdsInline(e, owner); {
 	case !holds && e.opaque:
-		return family{}, notOffered("", "It is not known how to follow "+e.link.Name+": the metadata do not say which fields of "+e.from+" and "+
-			e.link.Target+" belong together (a ReferentialConstraint, of the Partner where "+e.link.Name+" is a collection)")
+		return family{unknown: true}
 	case !holds, e.link.Many && e.filter != nil && e.link.Followed() && x.exists(e.belonging(nil, []string{owner.Key})):
-		return family{}, nil
+		return family{}
 	}
-	return x.inline(e, owner), nil
+	return x.inline(e, owner)
+}
+
+// unexplained refuses what is asked of an unknown family.
+func (e expansion) unexplained() error {
+	return notOffered("", "It is not known how to follow "+e.link.Name+": the metadata do not say which fields of "+e.from+" and "+
+		e.link.Target+" belong together (a ReferentialConstraint, of the Partner where "+e.link.Name+" is a collection)")
 }
 
 // inline returns the family that stands in a record's body: some sources know Media only so. A member that

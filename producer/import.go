@@ -342,6 +342,9 @@ func (i *importer) keyField(resource string, record []byte) (string, error) {
 		return "", err
 	}
 	if field, ok = metadata.ChooseKey(resource, names); ok {
+		if !metadata.Identifier(field) {
+			return "", fmt.Errorf("the name of its key, %.100q, cannot stand in the metadata: rename it, or %s", field, nameKey)
+		}
 		return field, nil
 	}
 	if candidates := metadata.KeyCandidates(names); len(candidates) > 0 {

@@ -144,6 +144,15 @@ func TestImportPlacesOfRefusals(t *testing.T) {
 	}
 }
 
+// TestImportNamesOfKeys: a resource whose key cannot stand in the metadata would stand nowhere.
+func TestImportNamesOfKeys(t *testing.T) {
+	s := inferred(t)
+	got, err := s.load("Boat", `{"Hull Key":"1"}`)
+	if err != nil || got.Refused != 1 || !strings.Contains(got.Refusals[0].Reason, `"Hull Key", cannot stand in the metadata`) {
+		t.Errorf("%+v %v", got, err)
+	}
+}
+
 // TestImportTeachesTheSchema: who asks by types after a large import need not wait for it to be looked at.
 func TestImportTeachesTheSchema(t *testing.T) {
 	s := inferred(t)

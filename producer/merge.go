@@ -9,7 +9,7 @@ import (
 )
 
 // maxMerges is how often a merge that depends on the record as it is is tried.
-const maxMerges = 20
+const maxMerges = 200
 
 // merged returns a merge as the store takes it, which replaces whole members: what a complex field's object does not name
 // stays as it is (OData 4.01 Protocol, 11.4.3). It then depends on the record as it is, and is pinned to it, unless the

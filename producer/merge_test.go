@@ -37,7 +37,7 @@ func TestMergeOfComplexFields(t *testing.T) {
 	}
 	s.do("PATCH", "/Property('nobody')", `{"X_Address":{"PostalCode":"4"}}`).want(t, 404)
 	var all sync.WaitGroup
-	for i := range 8 {
+	for i := range 48 {
 		all.Go(func() {
 			body := fmt.Sprintf(`{"X_Address":{"PostalCode":"%d"}}`, i)
 			if i%2 == 0 {

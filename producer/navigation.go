@@ -64,9 +64,9 @@ func (b *binder) below(resource, name string) (metadata.Link, error) {
 
 // other answers with the one record to which a link leads: 204 if it leads to none.
 func (x *exchange) other(e expansion, owner entityevent.Record) error {
-	f, err := x.held(e, owner)
-	if err != nil {
-		return err
+	f := x.held(e, owner)
+	if f.unknown {
+		return e.unexplained()
 	}
 	if e.link.Followed() {
 		keys := e.keys(owner)
@@ -95,9 +95,9 @@ func (x *exchange) exists(q entityevent.Query) bool {
 
 // inlined answers with the records that stand in the body of their owner.
 func (x *exchange) inlined(e expansion, owner entityevent.Record, counts bool) error {
-	f, err := x.held(e, owner)
-	if err != nil {
-		return err
+	f := x.held(e, owner)
+	if f.unknown {
+		return e.unexplained()
 	}
 	if counts {
 		return x.writeCount(f.count)
@@ -116,7 +116,7 @@ func (x *exchange) inlined(e expansion, owner entityevent.Record, counts bool) e
 	s.member("value")
 	s.text("[")
 	first := true
-	err = x.expanded(x.r.Context(), e.reading, f.members, func(m *entity) {
+	err := x.expanded(x.r.Context(), e.reading, f.members, func(m *entity) {
 		if !first {
 			s.buf = append(s.buf, ',')
 		}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/resosync/resosync/entityevent"
@@ -71,6 +72,7 @@ type Server struct {
 
 	holds  holds
 	tagKey tagKey
+	merges sync.Mutex // of merges that met others
 	told   told
 
 	// The requests that an unavailable store failed since the last one that it did not; a full disk fails

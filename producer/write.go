@@ -70,6 +70,9 @@ func (x *exchange) write() error {
 			return x.written(c.Key, edmType, outcomes[0])
 		case !pinned || !errors.Is(err, entityevent.ErrConflict):
 			return x.refusal(c, err)
+		case tries == 1: // those who met take turns
+			x.merges.Lock()
+			defer x.merges.Unlock()
 		case tries == maxMerges:
 			return errors.New("a merge met other writers again and again")
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Part is what of a schema somebody may know.
@@ -178,7 +179,7 @@ func uses(e *element, used map[string]bool) {
 }
 
 // pointing are the attributes, and the elements, in which annotations name parts of the schema.
-var pointing = []string{"Target", "Path", "PropertyPath", "NavigationPropertyPath", "AnyPropertyPath", "AnnotationPath", "ModelElementPath", "Type"}
+var pointing = []string{"Target", "Path", "PropertyPath", "NavigationPropertyPath", "AnyPropertyPath", "AnnotationPath", "ModelElementPath", "Type", "EnumMember"}
 
 // annotations drops those that name what was taken out.
 func (c *cut) annotations(e *element) {
@@ -201,8 +202,9 @@ func (c *cut) names(e *element) bool {
 	return slices.Contains(pointing, e.name.Local) && c.pointed(string(e.text)) || slices.ContainsFunc(e.children, c.names)
 }
 
-func (c *cut) pointed(path string) bool {
-	for segment := range strings.SplitSeq(path, "/") {
+// pointed says whether one of a list of paths leads to what was taken out.
+func (c *cut) pointed(paths string) bool {
+	for segment := range strings.FieldsFuncSeq(paths, func(r rune) bool { return r == '/' || unicode.IsSpace(r) }) {
 		if c.gone[bare(segment)] {
 			return true
 		}

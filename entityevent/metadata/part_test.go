@@ -48,6 +48,9 @@ const partly = `<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/
 <Annotations Target="a.b.C/Hiddens"><Annotation Term="T.Note" String="of a set"/></Annotations>
 <Annotations Target="x.Secret"><Annotation Term="T.Note" String="of an enumeration"/></Annotations>
 <Annotations Target="x.Listing/Price"><Annotation Term="T.Note" String="of a price"/><Annotation Term="T.Paths"><Collection><PropertyPath>Never</PropertyPath></Collection></Annotation></Annotations>
+<Annotations Target="x.Villa/Pool"><Annotation Term="T.OneEnum" EnumMember="x.Secret/S"/><Annotation Term="T.ShownEnum" EnumMember="a.b.Shown/S"/>
+  <Annotation Term="T.Enums"><Collection><EnumMember>x.Shown/S
+    a.b.Secret/S</EnumMember></Collection></Annotation></Annotations>
 </Schema></edmx:DataServices></edmx:Edmx>`
 
 // TestWritePart: what is not of the part is nowhere in the document, and what is stays, as a document without faults.
@@ -62,10 +65,10 @@ func TestWritePart(t *testing.T) {
 		part       some
 		has, lacks []string
 	}{
-		{"all", some{resources: []string{"Listings", "Agents", "Hiddens", "EntityEvent"}}, []string{"HiddenType", "Never", "Hiddens", "Secret", "Alone", "of what is hidden", "Singleton", `Partner="Of"`, "Pool"}, nil},
+		{"all", some{resources: []string{"Listings", "Agents", "Hiddens", "EntityEvent"}}, []string{"HiddenType", "Never", "Hiddens", "Secret", "Alone", "of what is hidden", "Singleton", `Partner="Of"`, "Pool", "T.OneEnum", "T.Enums"}, nil},
 		{"one", some{[]string{"Listings", "EntityEvent"}, map[string][]string{"Listings": {"Never"}}},
-			[]string{`Name="Base"`, "Common", "Villa", "Pool", "stays", "of a price", "Shown", "Used", "Do", "EntityEventSequence", `Name="Id"`},
-			[]string{"Never", "Agent", "Hidden", "Secret", "Alone", `"Of"`, "Ofs", "Top", "of a set", "of what", "of an", "T.Paths", "Fee"}},
+			[]string{`Name="Base"`, "Common", "Villa", "Pool", "stays", "of a price", "Shown", "Used", "Do", "EntityEventSequence", `Name="Id"`, "T.ShownEnum"},
+			[]string{"Never", "Agent", "Hidden", "Secret", "Alone", `"Of"`, "Ofs", "Top", "of a set", "of what", "of an", "T.Paths", "Fee", "T.OneEnum", "T.Enums"}},
 		{"two", some{[]string{"Listings", "Agents"}, map[string][]string{"Listings": {"Never", "Agents"}, "Agents": {"Fee"}}},
 			[]string{"Never", "Secret", `Name="Of"`}, []string{`"Agents" Type`, "Partner", "Fee", "Hidden", "ByHidden", "EntityEvent", `Path="Agents"`}},
 		{"none", some{}, []string{"Schema"}, []string{"EntityType", "EntitySet", "Secret", "Shown"}},
