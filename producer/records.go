@@ -23,7 +23,7 @@ func (x *exchange) resource() (key, edmType string, err error) {
 		}
 		key, edmType, ok = x.Schema.KeyField(x.path.Resource)
 	}
-	if ok && !x.client.knows(x.path.Resource) {
+	if ok && !x.client.knows(x.path.Resource) && !x.Schema.public(x.path.Resource) {
 		known, err := x.known([]string{x.path.Resource})
 		if err != nil {
 			return "", "", err

@@ -353,6 +353,17 @@ func (s *Schema) keyField(resource string) (name, edmType string, ok bool) {
 	return name, "Edm.String", ok
 }
 
+// public says whether a resource is there whatever records say: in the configured schema, or in the Data Dictionary.
+func (s *Schema) public(resource string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.fixed {
+		return true
+	}
+	_, ok := s.model.KnownKey(resource)
+	return ok
+}
+
 // look calls each with the schema, which does not change meanwhile.
 func (s *Schema) look(at func(*metadata.Schema) error) error {
 	s.mu.RLock()

@@ -20,8 +20,9 @@ type Client struct {
 	Name    string
 	Profile string           // the access profile; "" without one
 	Mask    entityevent.Mask // what it may see
-	// Resources are, for a client with a Profile, those that the profile names. The others are not there for it,
-	// whether they have records or not, unless its log names some.
+	// Resources are, for a client with a Profile, those that the profile names. The others are neither in its metadata
+	// nor led to, whether they have records or not, unless its log names some: those of the configured schema and of the
+	// Data Dictionary are empty for it, so that who asks for them all goes on, and all else is not there.
 	Resources []string
 	// Hide are the fields that it does not know, by resource: none of its answers has them, and it cannot
 	// ask for them.

@@ -81,8 +81,13 @@ func (o open) Field(name string) (odata.Type, bool) {
 	return t, true
 }
 
-// scope returns what the names in a request mean to the client: nil if every name is a field.
+// scope returns what the names in a request mean to the client: nil if every name is a field. Of a resource that its
+// profile does not name, an inferred schema would tell what fields hidden records have.
 func (b *binder) scope(resource string) odata.Scope {
+	if !b.client.knows(resource) && !b.Schema.Configured() {
+		key, _, _ := b.Schema.keyField(resource)
+		return b.limit(open{odata.Fields{key: {Kind: odata.String}, "ModificationTimestamp": {Kind: odata.DateTimeOffset}}}, resource)
+	}
 	return b.limit(b.model.Scope(resource), resource)
 }
 
