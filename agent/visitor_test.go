@@ -504,3 +504,23 @@ func TestBrokenBodiesAreNotLate(t *testing.T) {
 type errorReader struct{}
 
 func (errorReader) Read([]byte) (int, error) { return 0, errors.New("cut off") }
+
+// TestRevokedMeanwhile: what was found of a token when a request came counts once: whoever is held is looked at anew
+// before he is told anything.
+func TestRevokedMeanwhile(t *testing.T) {
+	var f *fronted
+	var again error
+	f = newFronted(t, "producer:\n  clients: [{name: vendor}]\n", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if _, err := f.gate.Admit(r, bearer.ScopeRead); err != nil {
+			t.Error(err)
+		}
+		if _, err := f.authority.RevokeClient(t.Context(), "vendor"); err != nil {
+			t.Error(err)
+		}
+		_, again = f.gate.Admit(r, bearer.ScopeRead)
+	}))
+	f.ask(t, "GET /odata/EntityEvent\nAuthorization: Bearer "+f.token(t, "vendor"))
+	if !errors.Is(again, bearer.ErrUnauthorized) {
+		t.Errorf("admitted after the revocation: %v", again)
+	}
+}
