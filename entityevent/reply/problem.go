@@ -1,0 +1,100 @@
+package reply
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Refusal is an error that is answered with a problem document. Its detail is for the people of whoever asked: it holds
+// no secrets and nothing internal, and says what to do.
+type Refusal struct {
+	Status  int
+	Detail  string
+	Type    string         // a URI. Default about:blank, with the status as title.
+	Title   string         // Default the status's.
+	Wait    time.Duration  // Retry-After; 0: none
+	Members map[string]any // beside those of every problem document
+}
+
+func (r *Refusal) Error() string { return r.Detail }
+
+// Refuse answers with a problem document. It names the occurrence by the request, as the log does.
+func Refuse(w http.ResponseWriter, r *Refusal) {
+	h := w.Header()
+	if r.Wait > 0 {
+		h.Set("Retry-After", Seconds(r.Wait))
+	}
+	document := map[string]any{}
+	for name, value := range r.Members {
+		document[name] = value
+	}
+	document["type"], document["title"], document["status"], document["detail"] = "about:blank", http.StatusText(r.Status), r.Status, r.Detail
+	if r.Type != "" {
+		document["type"] = r.Type
+	}
+	if r.Title != "" {
+		document["title"] = r.Title
+	}
+	if id := h.Get("X-Request-Id"); id != "" {
+		document["instance"] = "urn:request-id:" + url.PathEscape(id)
+	}
+	Write(w, r.Status, Problem, document)
+}
+
+// Seconds writes a wait as a header has it: whole seconds, at least one.
+func Seconds(d time.Duration) string {
+	return strconv.Itoa(max(1, int(math.Ceil(d.Seconds()))))
+}
+
+// weight reads the q of a media range; one that cannot be read counts as none.
+func weight(parameters []string) float64 {
+	for _, parameter := range parameters {
+		name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
+		if !strings.EqualFold(name, "q") {
+			continue
+		}
+		q, err := strconv.ParseFloat(value, 64)
+		if err != nil || q < 0 || q > 1 {
+			return 0
+		}
+		return q
+	}
+	return 1
+}
+
+// Read reads a body of JSON, at most limit bytes, into v; members that v does not have are ignored. Its error is a *Refusal:
+// 400, 413 or 415.
+func Read(r *http.Request, limit int64, v any) error {
+	if kind := r.Header.Get("Content-Type"); kind != "" && !isJSON(kind) {
+		return &Refusal{Status: http.StatusUnsupportedMediaType, Detail: "The body must be application/json"}
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, limit))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return &Refusal{Status: http.StatusRequestEntityTooLarge, Detail: "The body is larger than " + strconv.FormatInt(limit, 10) + " bytes"}
+	case err != nil:
+		return &Refusal{Status: http.StatusBadRequest, Detail: "The body ended early"}
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		var kind *json.UnmarshalTypeError
+		if errors.As(err, &kind) && kind.Field != "" {
+			return &Refusal{Status: http.StatusBadRequest, Detail: "The member " + kind.Field + " may not be a JSON " + kind.Value}
+		}
+		return &Refusal{Status: http.StatusBadRequest, Detail: "The body is not a JSON object as it is described in /openapi.json"}
+	}
+	return nil
+}
+
+func isJSON(contentType string) bool {
+	kind, _, _ := strings.Cut(contentType, ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	return kind == JSON || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")
+}
