@@ -482,14 +482,17 @@ func TestHeldClientIsRevoked(t *testing.T) {
 	}
 }
 
-// TestHeldRequestsAreLimited: those that would be too many are told when to come back.
+// TestHeldRequestsAreLimited: those that would be too many, of all servers that share the holds, are told when to come
+// back.
 func TestHeldRequestsAreLimited(t *testing.T) {
 	parked := park(openStore(t, t.TempDir()))
 	s := serve(t, parked, nil)
-	producer.HoldAtMost(s.server, 2)
+	other := serve(t, parked, nil)
+	s.server.Holds = &producer.Holds{Most: 2}
+	other.server.Holds = s.server.Holds
 	for n := range 2 { // those that have ended do not count
 		first := s.hold(t, parked, "/EntityEvent?last_event=1000", "wait=60")
-		second := s.hold(t, parked, "/EntityEvent?last_event=1001", "wait=60")
+		second := other.hold(t, parked, "/EntityEvent?last_event=1001", "wait=60")
 		a := s.get("/EntityEvent?last_event=1000", "Prefer: wait=60")
 		if a.status != 503 || a.header.Get("Retry-After") != "30" || a.header.Get("Preference-Applied") != "" || !strings.Contains(a.body, "wait for news") {
 			t.Errorf("%d: %d %v %s", n, a.status, a.header, a.body)
@@ -502,7 +505,7 @@ func TestHeldRequestsAreLimited(t *testing.T) {
 			receive(t, h.answer)
 			parked.left(t)
 		}
-		for producer.Held(s.server) > 0 {
+		for s.server.Holds.Len() > 0 {
 			time.Sleep(time.Millisecond)
 		}
 	}

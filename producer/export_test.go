@@ -28,13 +28,3 @@ func (d CallbackDialer) ClientAsking(r *net.Resolver) *http.Client {
 	t.plain.DialContext, t.secure.DialContext = plain.DialContext, secure.DialContext
 	return client
 }
-
-// HoldAtMost sets how many requests a server holds.
-func HoldAtMost(s *Server, n int) { s.holds.most = n }
-
-// Held returns how many requests a server holds.
-func Held(s *Server) int {
-	s.holds.mu.Lock()
-	defer s.holds.mu.Unlock()
-	return len(s.holds.held)
-}

@@ -21,32 +21,36 @@ const (
 	drainWithin = 2 * time.Second
 )
 
-// maxHeld is how many requests one feed holds: they take some 24 KB each.
+// maxHeld is how many requests are held at a time: they take some 24 KB each.
 const maxHeld = 20_000
 
-// holds are the requests that are held for news. The zero holds are ready to use.
-type holds struct {
+// Holds are the requests that are held for news. Several servers and handlers may share one. The zero Holds are ready to
+// use.
+type Holds struct {
+	Most int // at a time. Default 20,000.
+
 	mu      sync.Mutex
-	most    int // Default maxHeld.
 	drained bool
 	begun   uint64 // how many there were
-	held    map[*hold]struct{}
-	shared  map[wish]*sharedPage
+	held    map[*Hold]struct{}
 }
 
-// hold is one request that is held until a time, news, or Drain. There may be very many: a timer takes a quarter of the
+// Hold is one request that is held until a time, news, or Drain. There may be very many: a timer takes a quarter of the
 // memory of a context of its own.
-type hold struct {
+type Hold struct {
+	C <-chan time.Time // receives when the hold is over. It suits entityevent.EventQuery.End.
+
 	n     uint64 // of all that were begun
 	ends  time.Time
 	timer *time.Timer
 }
 
-// begin holds a request for a time. It must be given to end. It is nil when too many are held.
-func (h *holds) begin(d time.Duration) *hold {
+// Begin holds a request for a time, of which it takes off up to a tenth lest many end at once. The hold must be given to
+// End. It is nil when too many are held. After Drain it is over at once.
+func (h *Holds) Begin(d time.Duration) *Hold {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.held) >= cmp.Or(h.most, maxHeld) {
+	if len(h.held) >= cmp.Or(h.Most, maxHeld) {
 		return nil
 	}
 	h.begun++
@@ -56,23 +60,32 @@ func (h *holds) begin(d time.Duration) *hold {
 	if h.drained {
 		d = 0
 	}
-	this := &hold{n: h.begun, ends: time.Now().Add(d), timer: time.NewTimer(d)}
+	timer := time.NewTimer(d)
+	this := &Hold{C: timer.C, n: h.begun, ends: time.Now().Add(d), timer: timer}
 	if h.held == nil {
-		h.held = map[*hold]struct{}{}
+		h.held = map[*Hold]struct{}{}
 	}
 	h.held[this] = struct{}{}
 	return this
 }
 
-func (h *holds) end(this *hold) {
+// End forgets a hold.
+func (h *Holds) End(this *Hold) {
 	this.timer.Stop()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.held, this)
 }
 
-// drain ends all holds within a short while, and begins no more.
-func (h *holds) drain() {
+// Len returns how many requests are held.
+func (h *Holds) Len() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.held)
+}
+
+// Drain ends all holds, many of them over two seconds, and those that begin later at once.
+func (h *Holds) Drain() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.drained = true
@@ -87,6 +100,12 @@ func (h *holds) drain() {
 func jitter(n uint64, d time.Duration) time.Duration {
 	const golden = 0x9E3779B97F4A7C15 // of 2^64
 	return time.Duration(float64(n*golden) / (1 << 64) * float64(d))
+}
+
+// shares are the pages that held requests read together.
+type shares struct {
+	mu     sync.Mutex
+	shared map[wish]*sharedPage
 }
 
 // wish is what a held request asks for, but for its position.
@@ -108,7 +127,7 @@ type sharedPage struct {
 }
 
 // join makes a request share what is read for a wish.
-func (h *holds) join(w wish, after entityevent.Sequence) *sharedPage {
+func (h *shares) join(w wish, after entityevent.Sequence) *sharedPage {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.shared[w]
@@ -125,7 +144,7 @@ func (h *holds) join(w wish, after entityevent.Sequence) *sharedPage {
 }
 
 // leave ends what join began, for a request that was not woken.
-func (h *holds) leave(s *sharedPage) {
+func (h *shares) leave(s *sharedPage) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.members--; s.members == 0 && h.shared[s.wish] == s {
@@ -134,7 +153,7 @@ func (h *holds) leave(s *sharedPage) {
 }
 
 // read returns what follows a position, in the page that all who share it have: the first one reads it.
-func (h *holds) read(s *sharedPage, after entityevent.Sequence, gather func(after entityevent.Sequence) (entityevent.Page, error)) (entityevent.Page, error) {
+func (h *shares) read(s *sharedPage, after entityevent.Sequence, gather func(after entityevent.Sequence) (entityevent.Page, error)) (entityevent.Page, error) {
 	h.mu.Lock()
 	first := s.ready == nil
 	if first {
@@ -162,7 +181,7 @@ func (h *holds) read(s *sharedPage, after entityevent.Sequence, gather func(afte
 // pause is a request that is held.
 type pause struct {
 	ask    *eventAsk
-	hold   *hold
+	hold   *Hold
 	query  entityevent.EventQuery // what it waits for
 	shared *sharedPage
 	page   entityevent.Page // empty
@@ -175,13 +194,13 @@ func (x *exchange) pause(a *eventAsk, page entityevent.Page) error {
 	if a.filter != nil {
 		w.filter = a.filter.String()
 	}
-	if p.hold = x.holds.begin(time.Duration(x.prefer.wait) * time.Second); p.hold == nil {
+	if p.hold = x.holds().Begin(time.Duration(x.prefer.wait) * time.Second); p.hold == nil {
 		h := x.w.Header()
 		h.Del("Preference-Applied")
 		h.Set("Retry-After", "30")
 		return &odata.Error{Status: http.StatusServiceUnavailable, Message: "Too many requests wait for news here: ask again after the time in Retry-After, or without Prefer: wait"}
 	}
-	p.query.End = p.hold.timer.C
+	p.query.End = p.hold.C
 	x.wait(p, w, page)
 	return nil
 }
@@ -190,7 +209,7 @@ func (x *exchange) pause(a *eventAsk, page entityevent.Page) error {
 func (x *exchange) wait(p *pause, w wish, page entityevent.Page) {
 	p.page = page
 	p.query.After = max(p.query.After, page.Through)
-	p.shared = x.holds.join(w, p.query.After)
+	p.shared = x.shares.join(w, p.query.After)
 	x.paused = p
 }
 
@@ -199,7 +218,7 @@ func (x *exchange) goOn(p *pause, waited error) error {
 	x.paused = nil
 	defer func() {
 		if x.paused == nil {
-			x.holds.end(p.hold)
+			x.holds().End(p.hold)
 		}
 	}()
 	gather := func(after entityevent.Sequence) (entityevent.Page, error) {
@@ -209,7 +228,7 @@ func (x *exchange) goOn(p *pause, waited error) error {
 		return x.gather(context.WithoutCancel(x.r.Context()), q, p.ask.w, entityevent.OldestFirst)
 	}
 	if waited == nil {
-		page, err := x.holds.read(p.shared, p.query.After, gather)
+		page, err := x.shares.read(p.shared, p.query.After, gather)
 		switch {
 		case err != nil:
 			return err
@@ -219,7 +238,7 @@ func (x *exchange) goOn(p *pause, waited error) error {
 		}
 		return x.answerHeld(p, page)
 	}
-	x.holds.leave(p.shared)
+	x.shares.leave(p.shared)
 	switch {
 	case errors.Is(waited, entityevent.ErrEnded) && p.page.Log != x.Store.LogID(): // it was named anew meanwhile
 		page, err := gather(p.query.After)

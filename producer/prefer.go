@@ -41,5 +41,8 @@ func parsePrefer(h http.Header) preferences {
 	return p
 }
 
+// PreferWait returns how many seconds a request prefers to wait for news, at most 120; 0: it does not.
+func PreferWait(h http.Header) int { return parsePrefer(h).wait }
+
 // applied notes in the answer which preferences it follows.
 func applied(h http.Header, name, value string) { h.Add("Preference-Applied", name+"="+value) }

@@ -69,9 +69,11 @@ type Server struct {
 	Feed     string       // Default entityevent.Local.
 	Writable bool         // only the feed entityevent.Local may be written
 	MaxBody  int64        // of a write, in bytes. Default 8 MB.
+	Holds    *Holds       // of the requests that wait for news; may be shared. Default: its own.
 	Logger   *slog.Logger // Default: discards.
 
-	holds  holds
+	own    Holds
+	shares shares
 	tagKey tagKey
 	merges sync.Mutex // of merges that met others
 	told   told
@@ -83,7 +85,14 @@ type Server struct {
 
 // Drain answers the requests that are held for news now, many of them over two seconds, and holds none from
 // then on. It does not wait for them: http.Server.Shutdown does, and it suits http.Server.RegisterOnShutdown.
-func (s *Server) Drain() { s.holds.drain() }
+func (s *Server) Drain() { s.holds().Drain() }
+
+func (s *Server) holds() *Holds {
+	if s.Holds == nil {
+		return &s.own
+	}
+	return s.Holds
+}
 
 // ServeHTTP implements http.Handler. It must be called before any mux, for they clean paths, and
 // Property('a//b') is a key.
