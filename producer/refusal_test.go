@@ -13,7 +13,7 @@ import (
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/bearer"
-	answers "github.com/resosync/resosync/entityevent/reply"
+	writing "github.com/resosync/resosync/entityevent/reply"
 	"github.com/resosync/resosync/producer"
 )
 
@@ -31,8 +31,8 @@ func TestRefuse(t *testing.T) {
 		{bearer.ErrAudience, "Bearer x", 403, "", false},
 		{fmt.Errorf("x: %w", entityevent.ErrUnavailable), "Bearer x", 503, "Retry-After: 5", false},
 		{errors.New("internal text"), "Bearer x", 503, "Retry-After: 5", true},
-		{&answers.Refusal{Status: 422, Detail: "internal text that is none"}, "Bearer x", 422, "", false},
-		{&answers.Refusal{Status: 503, Detail: "full", Wait: 3e9}, "Bearer x", 503, "Retry-After: 3", false},
+		{&writing.Refusal{Status: 422, Detail: "internal text that is none"}, "Bearer x", 422, "", false},
+		{&writing.Refusal{Status: 503, Detail: "full", Wait: 3e9}, "Bearer x", 503, "Retry-After: 3", false},
 	} {
 		var log bytes.Buffer
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -42,7 +42,7 @@ func TestRefuse(t *testing.T) {
 		w := httptest.NewRecorder()
 		producer.Refuse(w, r, c.err, slog.New(slog.NewTextHandler(&log, nil)))
 		name, value, _ := strings.Cut(c.header, ": ")
-		if w.Code != c.status || w.Header().Get(name) != value || w.Header().Get("Content-Type") != answers.Problem {
+		if w.Code != c.status || w.Header().Get(name) != value || w.Header().Get("Content-Type") != writing.Problem {
 			t.Errorf("%v: %d %v", c.err, w.Code, w.Header())
 		}
 		if c.logged != (log.Len() > 0) || c.logged && strings.Contains(w.Body.String(), "internal") {
