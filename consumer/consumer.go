@@ -62,6 +62,8 @@ type Feed struct {
 	// has published. Default 10s.
 	Settle time.Duration
 
+	Register *Registration // has the producer push, for KeepRegistered. Default nil: whoever pushes was told to by people.
+
 	Store  Store        // required
 	HTTP   *http.Client // only its Transport is used. Default: a transport of its own.
 	Logger *slog.Logger // Default: none.

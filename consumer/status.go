@@ -34,6 +34,8 @@ type Status struct {
 	Reconciling Trouble   `json:"reconciling,omitzero"` // by itself
 	Loading     *Progress `json:"loading,omitempty"`    // nil: no load is under way
 
+	Registration *RegistrationStatus `json:"registration,omitempty"` // nil: KeepRegistered does not run
+
 	Reconciled *ReconcileReport `json:"reconciled,omitempty"` // what the last one found that came to its end; nil: none did
 }
 
