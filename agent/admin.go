@@ -12,6 +12,7 @@ import (
 	"github.com/resosync/resosync/consumer"
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/bearer"
+	"github.com/resosync/resosync/entityevent/reply"
 	"github.com/resosync/resosync/producer"
 )
 
@@ -53,7 +54,7 @@ func route(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if allow == nil {
-		problem(w, http.StatusNotFound, "nothing is served at this path: is the command of another version than the agent?")
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: "nothing is served at this path: is the command of another version than the agent?"})
 		return
 	}
 	if slices.Contains(allow, r.Method) {
@@ -65,7 +66,7 @@ func route(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	problem(w, http.StatusMethodNotAllowed, "not here: the methods are "+w.Header().Get("Allow"))
+	reply.Refuse(w, &reply.Refusal{Status: http.StatusMethodNotAllowed, Detail: "not here: the methods are " + w.Header().Get("Allow")})
 }
 
 // deny answers whoever is not admitted. It repeats nothing of what the store said.
@@ -73,12 +74,11 @@ func deny(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, bearer.ErrUnauthorized):
 		w.Header().Set("WWW-Authenticate", "Bearer")
-		problem(w, http.StatusUnauthorized, err.Error())
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnauthorized, Detail: err.Error()})
 	case errors.Is(err, bearer.ErrAudience), errors.Is(err, producer.ErrForbidden):
-		problem(w, http.StatusForbidden, err.Error())
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusForbidden, Detail: err.Error()})
 	default:
-		w.Header().Set("Retry-After", "60")
-		problem(w, http.StatusServiceUnavailable, "the token cannot be checked: the store does not answer")
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusServiceUnavailable, Detail: "the token cannot be checked: the store does not answer", Wait: time.Minute})
 	}
 }
 
@@ -86,14 +86,13 @@ func deny(w http.ResponseWriter, err error) {
 func refuse(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, bearer.ErrNoToken), errors.Is(err, bearer.ErrNoClient):
-		problem(w, http.StatusNotFound, err.Error())
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: err.Error()})
 	case errors.Is(err, entityevent.ErrInvalid):
-		problem(w, http.StatusUnprocessableEntity, err.Error())
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Detail: err.Error()})
 	case errors.Is(err, entityevent.ErrUnavailable):
-		w.Header().Set("Retry-After", "60")
-		problem(w, http.StatusServiceUnavailable, err.Error())
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusServiceUnavailable, Detail: err.Error(), Wait: time.Minute})
 	default:
-		problem(w, http.StatusInternalServerError, err.Error())
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusInternalServerError, Detail: err.Error()})
 	}
 }
 
@@ -139,7 +138,7 @@ func (a *agent) issueToken(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		var signed string
 		if signed, t, err = a.authority.Issue(r.Context(), t); err == nil {
-			answer(w, http.StatusCreated, "application/json", map[string]any{"token": signed, "issued": t})
+			reply.Write(w, http.StatusCreated, reply.JSON, map[string]any{"token": signed, "issued": t})
 			return
 		}
 	}
@@ -187,7 +186,7 @@ func (a *agent) listTokens(w http.ResponseWriter, r *http.Request) {
 	if tokens == nil {
 		tokens = []bearer.Token{}
 	}
-	answer(w, http.StatusOK, "application/json", tokens)
+	reply.Write(w, http.StatusOK, reply.JSON, tokens)
 }
 
 func (a *agent) revokeToken(w http.ResponseWriter, r *http.Request) {
@@ -210,7 +209,7 @@ func (a *agent) newSecret(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	answer(w, http.StatusCreated, "application/json", clientSecret{name, secret})
+	reply.Write(w, http.StatusCreated, reply.JSON, clientSecret{name, secret})
 }
 
 // clientSecret is the answer to a new secret.
@@ -240,5 +239,5 @@ func (a *agent) revokeClient(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	answer(w, http.StatusOK, "application/json", done)
+	reply.Write(w, http.StatusOK, reply.JSON, done)
 }

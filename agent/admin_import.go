@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/reply"
 	"github.com/resosync/resosync/producer"
 )
 
@@ -28,18 +29,18 @@ type imported struct {
 func (a *agent) serveImport(w http.ResponseWriter, r *http.Request) {
 	n, next, err := inputs(r)
 	if err != nil {
-		problem(w, http.StatusBadRequest, err.Error())
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusBadRequest, Detail: err.Error()})
 		return
 	}
 	var result imported
 	if err := a.importAll(r.Context(), &result, r.URL.Query(), n, next); errors.Is(err, producer.ErrReplacing) {
-		problem(w, http.StatusConflict, err.Error())
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: err.Error()})
 		return
 	} else if err != nil {
 		result.Error = err.Error()         // beside what was imported before it
 		_, _ = io.Copy(io.Discard, r.Body) // an answer to a body that is cut off may not arrive
 	}
-	answer(w, http.StatusOK, "application/json", result)
+	reply.Write(w, http.StatusOK, reply.JSON, result)
 }
 
 // inputs returns how many inputs a request has, and what yields them one by one.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/resosync/resosync/consumer"
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/reply"
 	"github.com/resosync/resosync/producer"
 )
 
@@ -43,13 +44,13 @@ func (a *agent) serveResume(w http.ResponseWriter, r *http.Request) {
 	_, wanted := a.subscriptionView(name)
 	switch {
 	case i < 0 && wanted:
-		problem(w, http.StatusConflict, fmt.Sprintf("subscription %q has not begun, so there is nothing to resume: it begins when the agent runs", name))
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: fmt.Sprintf("subscription %q has not begun, so there is nothing to resume: it begins when the agent runs", name)})
 		return
 	case i < 0:
-		problem(w, http.StatusNotFound, fmt.Sprintf("there is no subscription %q; there is: %s", name, a.subscriptionNames()))
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: fmt.Sprintf("there is no subscription %q; there is: %s", name, a.subscriptionNames())})
 		return
 	case !wanted:
-		problem(w, http.StatusConflict, fmt.Sprintf("subscription %q is no longer in the configuration: add it to producer.subscriptions, and it goes on from %d", name, states[i].Cursor))
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: fmt.Sprintf("subscription %q is no longer in the configuration: add it to producer.subscriptions, and it goes on from %d", name, states[i].Cursor)})
 		return
 	}
 	if err := producer.Resume(r.Context(), a.store, name); err != nil {
@@ -59,7 +60,7 @@ func (a *agent) serveResume(w http.ResponseWriter, r *http.Request) {
 	if p := a.pushers[name]; p != nil {
 		p.Wake()
 	}
-	answer(w, http.StatusAccepted, "application/json", states[i])
+	reply.Write(w, http.StatusAccepted, reply.JSON, states[i])
 }
 
 func (a *agent) subscriptionNames() string {
@@ -88,7 +89,7 @@ type asideRecord struct {
 func (a *agent) feedOf(w http.ResponseWriter, r *http.Request) *consumer.Feed {
 	f := a.feed(r.PathValue("feed"))
 	if f == nil {
-		problem(w, http.StatusNotFound, fmt.Sprintf("there is no feed %q in the configuration that the agent runs with", r.PathValue("feed")))
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: fmt.Sprintf("there is no feed %q in the configuration that the agent runs with", r.PathValue("feed"))})
 	}
 	return f
 }
@@ -107,7 +108,7 @@ func (a *agent) serveAside(w http.ResponseWriter, r *http.Request) {
 	for i, s := range all {
 		records[i] = asideRecord{f.Name, s.Resource, s.Key, s.Kind, s.Reason, s.Tries, s.NextAt}
 	}
-	answer(w, http.StatusOK, "application/json", records)
+	reply.Write(w, http.StatusOK, reply.JSON, records)
 }
 
 // replayRequest says what to look at again: one record, those of a resource, or all.
@@ -141,7 +142,7 @@ func (a *agent) serveReplay(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	answer(w, http.StatusAccepted, "application/json", map[string]int{"records": n})
+	reply.Write(w, http.StatusAccepted, reply.JSON, map[string]int{"records": n})
 }
 
 // reconcileLine is one line of the answer to a reconcile: how far it is, until the one that says how it ended.
@@ -202,7 +203,7 @@ func (a *agent) serveBackup(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !filepath.IsAbs(q.Path) {
-		problem(w, http.StatusUnprocessableEntity, "path must be absolute")
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Detail: "path must be absolute"})
 		return
 	}
 	done := backedUp{Path: q.Path, Log: a.store.LogID()}
@@ -218,15 +219,15 @@ func (a *agent) serveBackup(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		problem(w, http.StatusConflict, err.Error())
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: err.Error()})
 	case errors.As(err, &unwritable):
-		problem(w, http.StatusUnprocessableEntity, fmt.Sprintf("%s cannot be written: %v: name a file in a folder that exists and that user %d, who writes it, may write",
-			q.Path, unwritable.Err, os.Getuid()))
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("%s cannot be written: %v: name a file in a folder that exists and that user %d, who writes it, may write",
+			q.Path, unwritable.Err, os.Getuid())})
 	case err != nil:
 		refuse(w, err)
 	default:
 		done.Bytes = info.Size()
-		answer(w, http.StatusCreated, "application/json", done)
+		reply.Write(w, http.StatusCreated, reply.JSON, done)
 	}
 }
 
@@ -251,26 +252,26 @@ func (a *agent) serveNewLog(w http.ResponseWriter, r *http.Request) {
 		p.Wake()
 	}
 	a.logger.Warn("the log has a new name: its readers load anew", "before", done.Before, "log", done.Log, "seq", done.Head)
-	answer(w, http.StatusCreated, "application/json", done)
+	reply.Write(w, http.StatusCreated, reply.JSON, done)
 }
 
 func (a *agent) serveKeepLog(w http.ResponseWriter, r *http.Request) {
 	was, err := producer.Disbelieve(r.Context(), a.store)
 	switch {
 	case errors.Is(err, producer.ErrNotRestored):
-		problem(w, http.StatusConflict, err.Error())
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: err.Error()})
 	case err != nil:
 		refuse(w, err)
 	default:
 		a.logger.Warn("the log keeps its name: a reader that claims to be ahead of it is not believed", "by", was.By, "seq", was.Seq)
-		answer(w, http.StatusOK, "application/json", was)
+		reply.Write(w, http.StatusOK, reply.JSON, was)
 	}
 }
 
 // readBody decodes a small body of JSON; if it cannot, it answers so and returns false.
 func readBody(w http.ResponseWriter, r *http.Request, into any) bool {
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(into); err != nil {
-		problem(w, http.StatusBadRequest, "the body is not JSON as expected: is the command of another version than the agent?")
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusBadRequest, Detail: "the body is not JSON as expected: is the command of another version than the agent?"})
 		return false
 	}
 	return true

@@ -13,6 +13,7 @@ import (
 
 	"github.com/resosync/resosync/config"
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/reply"
 )
 
 // compaction drops events that newer ones replace: on its schedule, and when somebody says so.
@@ -100,11 +101,11 @@ func (a *agent) serveCompact(w http.ResponseWriter, r *http.Request) {
 	done, err := a.compaction.once(r.Context())
 	switch {
 	case errors.Is(err, errStopping):
-		problem(w, http.StatusServiceUnavailable, "the agent is stopping; what was dropped stays dropped, and the next run does the rest")
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusServiceUnavailable, Detail: "the agent is stopping; what was dropped stays dropped, and the next run does the rest"})
 	case err != nil:
 		refuse(w, err)
 	default:
-		answer(w, http.StatusOK, "application/json", compacted(done))
+		reply.Write(w, http.StatusOK, reply.JSON, compacted(done))
 	}
 }
 

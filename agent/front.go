@@ -12,6 +12,7 @@ import (
 
 	"github.com/resosync/resosync/config"
 	"github.com/resosync/resosync/entityevent/odata"
+	"github.com/resosync/resosync/entityevent/reply"
 )
 
 // maxURI is how long path and query of a request may be, in bytes: URLs of 16 KB, with room for escapes.
@@ -155,6 +156,6 @@ func refuseAs(w http.ResponseWriter, r *http.Request, status int, message string
 	case under(path, "/oauth"):
 		oauthError(w, status, oauthCode(status), message)
 	default:
-		problem(w, status, message)
+		reply.Refuse(w, &reply.Refusal{Status: status, Detail: message})
 	}
 }

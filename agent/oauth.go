@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/resosync/resosync/entityevent/bearer"
+	"github.com/resosync/resosync/entityevent/reply"
 )
 
 // maxTokenRequest bounds the body of a request for a token, in bytes.
@@ -52,7 +53,7 @@ func (o oauth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 		w.Header().Set("Pragma", "no-cache")
-		answer(w, http.StatusOK, "application/json", granted)
+		reply.Write(w, http.StatusOK, reply.JSON, granted)
 	case errors.As(err, &refused):
 		oauthError(w, refused.status, refused.code, refused.description)
 	default: // what the store says is not for strangers
@@ -189,5 +190,5 @@ func oauthError(w http.ResponseWriter, status int, code, description string) {
 	if status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Basic realm="resosync", charset="UTF-8"`)
 	}
-	answer(w, status, "application/json", map[string]string{"error": code, "error_description": description})
+	reply.Write(w, status, reply.JSON, map[string]string{"error": code, "error_description": description})
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/resosync/resosync/consumer"
+	"github.com/resosync/resosync/entityevent/reply"
 	"github.com/resosync/resosync/producer"
 )
 
@@ -56,8 +57,8 @@ var description = sync.OnceValues(func() ([]byte, error) {
 func serveDescription(w http.ResponseWriter, _ *http.Request) {
 	text, err := description()
 	if err != nil { // a test reads it
-		problem(w, http.StatusInternalServerError, "the description cannot be read")
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusInternalServerError, Detail: "the description cannot be read"})
 		return
 	}
-	answer(w, http.StatusOK, "application/json", json.RawMessage(text))
+	reply.Write(w, http.StatusOK, reply.JSON, json.RawMessage(text))
 }

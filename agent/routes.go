@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
-	"net/url"
 	"strings"
+	"time"
 
+	"github.com/resosync/resosync/entityevent/reply"
 	"github.com/resosync/resosync/producer"
 )
 
@@ -68,18 +68,11 @@ func (h *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	get := map[string]http.HandlerFunc{"": h.links, "/healthz": alive, "/readyz": h.readiness, "/metrics": h.metrics.ServeHTTP,
 		"/openapi.json": serveDescription}[strings.TrimSuffix(path, "/")]
-	switch {
-	case get == nil:
-		problem(w, http.StatusNotFound, "nothing is served at this path; GET / names what is")
-	case r.Method == http.MethodOptions:
-		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
-		w.WriteHeader(http.StatusNoContent)
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
-		problem(w, http.StatusMethodNotAllowed, "only GET and HEAD")
-	default:
-		get(w, r)
+	if get == nil {
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: "nothing is served at this path; GET / names what is"})
+		return
 	}
+	reply.Serve(w, r, map[string]http.HandlerFunc{http.MethodGet: get})
 }
 
 // under says whether path is prefix or below it.
@@ -90,63 +83,29 @@ func under(path, prefix string) bool {
 
 // links names what this agent serves (HAL), and nothing else: it needs no token.
 func (h *routes) links(w http.ResponseWriter, _ *http.Request) {
-	type link struct {
-		Href string `json:"href"`
-		Name string `json:"name,omitempty"`
+	links := reply.Links{
+		"self": reply.Link{Href: "/"}, "odata": reply.Link{Href: "/odata"}, "openapi": reply.Link{Href: "/openapi.json"},
 	}
-	links := map[string]any{"self": link{Href: "/"}, "odata": link{Href: "/odata"}, "openapi": link{Href: "/openapi.json"}}
-	var hooks []link
+	var hooks []reply.Link
 	for _, name := range h.targets {
-		hooks = append(hooks, link{Href: "/webhooks/" + name, Name: name})
+		hooks = append(hooks, reply.Link{Href: "/webhooks/" + name, Name: name})
 	}
 	if hooks != nil {
 		links["webhooks"] = hooks
 	}
 	w.Header().Set("Vary", "Accept")
-	answer(w, http.StatusOK, "application/hal+json", map[string]any{"_links": links})
+	reply.Write(w, http.StatusOK, reply.HAL, map[string]any{"_links": links})
 }
 
 func alive(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, "application/json", map[string]string{"status": "alive"})
+	reply.Write(w, http.StatusOK, reply.JSON, map[string]string{"status": "alive"})
 }
 
 func (h *routes) readiness(w http.ResponseWriter, r *http.Request) {
-	if reasons := h.unready(r.Context()); len(reasons) > 0 {
-		w.Header().Set("Retry-After", "60")
-		texts := texts(reasons)
-		document := problemDocument(w, http.StatusServiceUnavailable, strings.Join(texts, "; "))
-		document["reasons"] = texts
-		answer(w, http.StatusServiceUnavailable, problemType, document)
+	if reasons := texts(h.unready(r.Context())); len(reasons) > 0 {
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusServiceUnavailable, Detail: strings.Join(reasons, "; "), Wait: time.Minute,
+			Members: map[string]any{"reasons": reasons}})
 		return
 	}
-	answer(w, http.StatusOK, "application/json", map[string]string{"status": "ready"})
-}
-
-// answer writes JSON that nobody on the way may keep.
-func answer(w http.ResponseWriter, status int, mediaType string, body any) {
-	raw, err := json.Marshal(body)
-	if err != nil {
-		status, mediaType, raw = http.StatusInternalServerError, problemType, []byte(`{"title":"Internal Server Error","status":500}`)
-	}
-	w.Header().Set("Content-Type", mediaType)
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(raw, '\n')) // whoever does not listen any more misses it
-}
-
-const problemType = "application/problem+json"
-
-// problem answers with a problem document (RFC 9457).
-func problem(w http.ResponseWriter, status int, detail string) {
-	answer(w, status, problemType, problemDocument(w, status, detail))
-}
-
-// problemDocument names the occurrence by the request, as the log does.
-func problemDocument(w http.ResponseWriter, status int, detail string) map[string]any {
-	document := map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail}
-	if id := w.Header().Get("X-Request-Id"); id != "" {
-		document["instance"] = "urn:request-id:" + url.PathEscape(id)
-	}
-	return document
+	reply.Write(w, http.StatusOK, reply.JSON, map[string]string{"status": "ready"})
 }

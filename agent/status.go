@@ -12,6 +12,7 @@ import (
 
 	"github.com/resosync/resosync/consumer"
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/reply"
 	"github.com/resosync/resosync/producer"
 )
 
@@ -42,7 +43,7 @@ type subscriptionStatus struct {
 const lagShown = 10_000
 
 func (a *agent) serveStatus(w http.ResponseWriter, r *http.Request) {
-	answer(w, http.StatusOK, "application/json", a.status(r.Context()))
+	reply.Write(w, http.StatusOK, reply.JSON, a.status(r.Context()))
 }
 
 // status says all that it can: of a store that fails, why.

@@ -12,13 +12,13 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/bearer"
+	"github.com/resosync/resosync/entityevent/reply"
 )
 
 const (
@@ -64,26 +64,41 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 	feed := r.Feeds[feedName(req)]
 	if feed == nil {
-		(&problem{status: http.StatusNotFound, detail: "no such feed"}).write(w)
+		refuse(w, req, &reply.Refusal{Status: http.StatusNotFound, Detail: "no such feed"})
 		return
 	}
 	position, err := r.receive(w, req, feed)
 	status := http.StatusOK
-	var p *problem
+	var refusal *reply.Refusal
 	switch {
 	case err == nil:
 		r.accept(w, req, position)
-	case errors.As(err, &p):
-		status = p.status
-		p.write(w)
+	case errors.As(err, &refusal):
+		status = refusal.Status
+		refuse(w, req, refusal)
 	default:
 		status = http.StatusServiceUnavailable
 		if req.Context().Err() == nil {
 			feed.storing.note(r.Logger, feed.Name, err)
 		}
-		(&problem{status: status, detail: "the push cannot be stored at present", wait: shortestWait}).write(w)
+		refuse(w, req, &reply.Refusal{Status: status, Detail: "the push cannot be stored at present", Wait: shortestWait})
 	}
 	feed.stats.push(status)
+}
+
+// refuse answers with a problem document. A request that carries no token at all has none that is invalid (RFC 6750, 3.1).
+func refuse(w http.ResponseWriter, req *http.Request, refusal *reply.Refusal) {
+	switch refusal.Status {
+	case http.StatusUnauthorized:
+		challenge := `Bearer realm="resosync"`
+		if len(req.Header.Values("Authorization")) > 0 {
+			challenge += `, error="invalid_token"`
+		}
+		w.Header().Set("WWW-Authenticate", challenge)
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", http.MethodPost)
+	}
+	reply.Refuse(w, refusal)
 }
 
 // storing says whether the pushes of a feed can be stored: the first failure and the recovery are logged.
@@ -110,7 +125,7 @@ func feedName(req *http.Request) string {
 func (r *Receiver) receive(w http.ResponseWriter, req *http.Request, feed *Feed) (entityevent.Position, error) {
 	var none entityevent.Position
 	if req.Method != http.MethodPost {
-		return none, &problem{status: http.StatusMethodNotAllowed, detail: "events are sent by POST"}
+		return none, &reply.Refusal{Status: http.StatusMethodNotAllowed, Detail: "events are sent by POST"}
 	}
 	if err := feed.Check(); err != nil {
 		return none, err
@@ -122,7 +137,7 @@ func (r *Receiver) receive(w http.ResponseWriter, req *http.Request, feed *Feed)
 	case feed.pushing <- struct{}{}:
 		defer func() { <-feed.pushing }()
 	default:
-		return none, &problem{status: http.StatusTooManyRequests, detail: "too many pushes of this feed at the same time; send one after the other", wait: shortestWait}
+		return none, &reply.Refusal{Status: http.StatusTooManyRequests, Detail: "too many pushes of this feed at the same time; send one after the other", Wait: shortestWait}
 	}
 	delivery, err := r.delivery(w, req, feed)
 	if err != nil {
@@ -158,17 +173,17 @@ func (r *Receiver) admit(req *http.Request, feed *Feed) error {
 	_, err := r.Authority.Verify(req.Context(), bearer.FromHeader(req.Header), bearer.Push(feed.Name))
 	switch {
 	case len(req.Header.Values("Authorization")) == 0:
-		return &problem{status: http.StatusUnauthorized, detail: "a bearer token is wanted", anonymous: true}
+		return &reply.Refusal{Status: http.StatusUnauthorized, Detail: "a bearer token is wanted"}
 	case errors.Is(err, bearer.ErrAudience):
-		return &problem{status: http.StatusForbidden, detail: "the token is for another feed or route"}
+		return &reply.Refusal{Status: http.StatusForbidden, Detail: "the token is for another feed or route"}
 	case errors.Is(err, bearer.ErrUnauthorized):
-		return &problem{status: http.StatusUnauthorized, detail: "the token is missing, unknown, expired or revoked"}
+		return &reply.Refusal{Status: http.StatusUnauthorized, Detail: "the token is missing, unknown, expired or revoked"}
 	case err != nil:
 		return err
 	}
 	for _, name := range []string{"EntityEventSource", "ConsumerLabel"} {
 		if label := req.Header.Get(name); label != "" && feed.Label != "" && label != feed.Label {
-			return &problem{status: http.StatusForbidden, detail: name + " names another feed than this"}
+			return &reply.Refusal{Status: http.StatusForbidden, Detail: name + " names another feed than this"}
 		}
 	}
 	return nil
@@ -177,7 +192,7 @@ func (r *Receiver) admit(req *http.Request, feed *Feed) error {
 // delivery reads the body and the headers that say what it covers.
 func (r *Receiver) delivery(w http.ResponseWriter, req *http.Request, feed *Feed) (d entityevent.Delivery, err error) {
 	if !isJSON(req.Header.Get("Content-Type")) {
-		return d, &problem{status: http.StatusUnsupportedMediaType, detail: "send application/json or application/*+json"}
+		return d, &reply.Refusal{Status: http.StatusUnsupportedMediaType, Detail: "send application/json or application/*+json"}
 	}
 	d = entityevent.Delivery{Feed: feed.Name, Log: entityevent.LogID(req.Header.Get(logHeader))}
 	if len(d.Log) > 255 {
@@ -206,7 +221,7 @@ func (r *Receiver) delivery(w http.ResponseWriter, req *http.Request, feed *Feed
 		return d, malformed(err)
 	}
 	if len(d.Events) > maxEvents {
-		return d, &problem{status: http.StatusRequestEntityTooLarge, detail: fmt.Sprintf("more than %d events in one push", maxEvents)}
+		return d, &reply.Refusal{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("more than %d events in one push", maxEvents)}
 	}
 	for _, e := range d.Events {
 		if d.Chained && (e.Sequence <= d.After || e.Sequence > d.Through) {
@@ -237,7 +252,7 @@ func (r *Receiver) body(w http.ResponseWriter, req *http.Request) (text []byte, 
 		defer gzips.put(z)
 		from = io.LimitReader(z, limit+1)
 	default:
-		return nil, nil, &problem{status: http.StatusUnsupportedMediaType, detail: "the only Content-Encoding is gzip"}
+		return nil, nil, &reply.Refusal{Status: http.StatusUnsupportedMediaType, Detail: "the only Content-Encoding is gzip"}
 	}
 	buffer := buffers.Get().(*bytes.Buffer)
 	buffer.Reset()
@@ -254,16 +269,16 @@ func (r *Receiver) body(w http.ResponseWriter, req *http.Request) (text []byte, 
 
 func bodyProblem(err error) error {
 	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
-		return &problem{status: http.StatusRequestEntityTooLarge, detail: fmt.Sprintf("a push has at most %d bytes", large.Limit)}
+		return &reply.Refusal{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("a push has at most %d bytes", large.Limit)}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return &problem{status: http.StatusRequestTimeout, detail: fmt.Sprintf("the push took more than %v to arrive", bodyTime)}
+		return &reply.Refusal{Status: http.StatusRequestTimeout, Detail: fmt.Sprintf("the push took more than %v to arrive", bodyTime)}
 	}
 	return malformed(errors.New("the body cannot be read to its end"))
 }
 
 func malformed(err error) error {
-	return &problem{status: http.StatusBadRequest, detail: err.Error()}
+	return &reply.Refusal{Status: http.StatusBadRequest, Detail: err.Error()}
 }
 
 // room refuses a push while too much is pending. The wait is how long what is pending will take.
@@ -281,7 +296,7 @@ func (r *Receiver) room(ctx context.Context, feed *Feed, d entityevent.Delivery)
 	}
 	wake(feed.apply)
 	wait := min(max(feed.state.drain(pending), shortestWait), longestWait)
-	return &problem{status: http.StatusTooManyRequests, detail: "the inbox is full; send again later", wait: wait}
+	return &reply.Refusal{Status: http.StatusTooManyRequests, Detail: "the inbox is full; send again later", Wait: wait}
 }
 
 // accept answers a push that is stored.
@@ -290,16 +305,13 @@ func (r *Receiver) accept(w http.ResponseWriter, req *http.Request, p entityeven
 	if p.Started {
 		h.Set(cursorHeader, string(p.Log)+":"+p.Sequence.String())
 	}
-	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Accept")
-	if prefersHAL(req.Header) {
-		h.Set("Content-Type", "application/hal+json")
-		fmt.Fprintf(w, `{"status":"ok","_links":{"self":{"href":"/webhooks/%s"}}}`+"\n", url.PathEscape(feedName(req)))
-		return
+	answer := map[string]any{"status": "ok"}
+	mediaType := reply.Preferred(req.Header, reply.JSON, reply.HAL)
+	if mediaType == reply.HAL {
+		answer["_links"] = reply.Links{"self": reply.Link{Href: "/webhooks/" + url.PathEscape(feedName(req))}}
 	}
-	h.Set("Content-Type", "application/json")
-	// The producer that does not hear this sends again, which changes nothing.
-	_, _ = io.WriteString(w, `{"status":"ok"}`+"\n")
+	reply.Write(w, http.StatusOK, mediaType, answer) // the producer that does not hear this sends again, which changes nothing
 }
 
 func isJSON(contentType string) bool {
@@ -311,30 +323,6 @@ func isJSON(contentType string) bool {
 		return false
 	}
 	return kind == "application/json" || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")
-}
-
-// prefersHAL says whether hal+json ranks above json in Accept.
-func prefersHAL(h http.Header) bool {
-	hal, plain := 0.0, 0.0
-	for _, part := range strings.Split(strings.Join(h.Values("Accept"), ","), ",") {
-		kind, params, err := mime.ParseMediaType(part)
-		if err != nil {
-			continue
-		}
-		q := 1.0
-		if text, ok := params["q"]; ok {
-			if q, err = strconv.ParseFloat(text, 64); err != nil {
-				continue
-			}
-		}
-		switch kind {
-		case "application/hal+json":
-			hal = max(hal, q)
-		case "application/json", "application/*", "*/*":
-			plain = max(plain, q)
-		}
-	}
-	return hal > 0 && hal > plain
 }
 
 // gzips keeps readers: one costs 40 KB.
