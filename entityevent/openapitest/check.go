@@ -29,6 +29,9 @@ var plain = []string{
 	"Content-Encoding", "Content-Length", "Content-Type", "Date", "Trailer", "Transfer-Encoding", "Vary", "X-Content-Type-Options",
 }
 
+// plainAsked are the headers of HTTP itself in a request of the server's own.
+var plainAsked = []string{"Accept", "Accept-Encoding", "Authorization", "Content-Encoding", "Content-Length", "Content-Type", "User-Agent"}
+
 // answer checks an answer.
 func (d *Document) answer(m match, response *v3.Response, answer *http.Response, body []byte) []string {
 	problems := d.headers(response, answer.Header)
@@ -173,13 +176,51 @@ func (d *Document) Webhook(name string, r *http.Request, body []byte) []string {
 	if item == nil {
 		return []string{"the document has no webhook " + name}
 	}
-	d.mu.Lock() // the validator compiles a webhook's schema in place when it first meets it
+	return d.sent(item, name, r, body)
+}
+
+// Callback returns what is wrong with a request that the server sent to an address which it was given: the post
+// operation of the callback with that name, of the operation with that id.
+func (d *Document) Callback(operationID, name string, r *http.Request, body []byte) []string {
+	for _, item := range d.model.Paths.PathItems.FromOldest() {
+		for _, operation := range item.GetOperations().FromOldest() {
+			if operation.OperationId != operationID || operation.Callbacks == nil {
+				continue
+			}
+			if callback := operation.Callbacks.GetOrZero(name); callback != nil {
+				for expression, item := range callback.Expression.FromOldest() {
+					return d.sent(item, expression, r, body)
+				}
+			}
+		}
+	}
+	return []string{"the document has no callback " + name + " of an operation " + operationID}
+}
+
+// sent checks a request of the server's own.
+func (d *Document) sent(item *v3.PathItem, template string, r *http.Request, body []byte) []string {
+	d.mu.Lock() // the validator compiles such a schema in place when it first meets it
 	defer d.mu.Unlock()
 	sent := r.Clone(r.Context())
-	_, found := d.validator.GetParameterValidator().ValidateHeaderParamsWithPathItem(sent, item, name)
+	problems := undeclared(item.Post, r.Header)
+	_, found := d.validator.GetParameterValidator().ValidateHeaderParamsWithPathItem(sent, item, template)
 	sent.Body = io.NopCloser(bytes.NewReader(body))
-	_, inBody := d.validator.GetRequestBodyValidator().ValidateRequestBodyWithPathItem(sent, item, name)
-	return texts(append(found, inBody...))
+	_, inBody := d.validator.GetRequestBodyValidator().ValidateRequestBodyWithPathItem(sent, item, template)
+	return append(problems, texts(append(found, inBody...))...)
+}
+
+// undeclared are the headers of a request of the server's own that the document does not name.
+func undeclared(operation *v3.Operation, h http.Header) []string {
+	var problems []string
+	for name := range h {
+		if !slices.Contains(plainAsked, http.CanonicalHeaderKey(name)) && !slices.ContainsFunc(operation.Parameters, func(p *v3.Parameter) bool {
+			return p.In == "header" && strings.EqualFold(p.Name, name)
+		}) {
+			problems = append(problems, "the header "+name+" is not in the document")
+		}
+	}
+	slices.Sort(problems)
+	return problems
 }
 
 // shorten leaves the first and last entries of a long collection.
