@@ -29,6 +29,8 @@ type refusal struct {
 	// Proper says that the body is an error as the producer itself writes it, in JSON. Anybody on the
 	// way may answer anything else.
 	Proper bool
+	// Detail is what a problem document says to people, in one printable line; "": nothing.
+	Detail string
 }
 
 func (r *refusal) Error() string {
@@ -36,7 +38,11 @@ func (r *refusal) Error() string {
 	if !r.Proper {
 		by = "something on the way to the producer, or a wrong url, answered"
 	}
-	return fmt.Sprintf("%s %d %s", by, r.Status, http.StatusText(r.Status))
+	text := fmt.Sprintf("%s %d %s", by, r.Status, http.StatusText(r.Status))
+	if r.Detail != "" {
+		text += ": " + r.Detail
+	}
+	return text
 }
 
 // refused says whether err is a refusal with one of the statuses.
@@ -59,10 +65,11 @@ func isProper(err error, status int) bool {
 	return errors.As(err, &r) && r.Proper && r.Status == status
 }
 
-// client asks one producer, on one errand. Its requests are GETs and nothing else.
+// client asks one producer, on one errand.
 type client struct {
 	root   string // of the service, without a slash at its end
 	http   [errands]*retryablehttp.Client
+	once   [errands]*exchange // what they repeat
 	pace   *pace
 	errand errand
 	cursor string // where the feed stands, as EntityEvent-Cursor says it; empty: not told
@@ -89,8 +96,9 @@ var again = retry.Backoff{Min: 200 * time.Millisecond, Max: 5 * time.Second}
 func newClient(root *url.URL, who *identity, p *pace) *client {
 	c := &client{root: root.String(), pace: p, near: loopback(root.Hostname())}
 	for e := range errands {
+		c.once[e] = &exchange{next: who.next, origin: origin(root), identity: who, pace: p, errand: e}
 		c.http[e] = &retryablehttp.Client{
-			HTTPClient:   &http.Client{Transport: &exchange{next: who.next, origin: origin(root), identity: who, pace: p, errand: e}},
+			HTTPClient:   &http.Client{Transport: c.once[e]},
 			RetryMax:     3,
 			CheckRetry:   checkRetry,
 			ErrorHandler: retryablehttp.PassthroughErrorHandler,
@@ -173,6 +181,7 @@ func aged(resp *http.Response) bool {
 
 // answer is a success, whole. Close it when nothing refers to its body any more.
 type answer struct {
+	Status int
 	Header http.Header
 	Body   []byte
 	URL    *url.URL // where it came from
@@ -237,7 +246,7 @@ func (c *client) get(ctx context.Context, target, accept string, prefer ...strin
 		body.Close()
 		return nil, err
 	}
-	return &answer{Header: resp.Header, Body: text, URL: resp.Request.URL, Close: func() { body.Close() }}, nil
+	return &answer{Status: resp.StatusCode, Header: resp.Header, Body: text, URL: resp.Request.URL, Close: func() { body.Close() }}, nil
 }
 
 // proper recognises an error as OData writes it: JSON with an error object.

@@ -81,6 +81,7 @@ type Feed struct {
 	applying    chan struct{}   // held by the one who applies
 	holds       holds           // what the brake holds; guarded by applying
 	waits       waits           // whether the producer holds a poll
+	links       offered         // what it serves beside OData
 	tongue      tongue          // how the producer is asked for several keys
 	touched     touched         // what the applier wrote while pages were under way
 	reconciling chan struct{}   // held by the one who reconciles

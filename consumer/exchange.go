@@ -41,7 +41,33 @@ type exchange struct {
 	errand   errand
 }
 
+// RoundTrip implements http.RoundTripper. The body of its answer is in memory, whole.
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := x.open(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body := buffers.Get().(*bytes.Buffer)
+	body.Reset()
+	if resp.ContentLength > 0 && resp.ContentLength <= maxAnswer {
+		body.Grow(int(resp.ContentLength) + bytes.MinRead)
+	}
+	_, err = body.ReadFrom(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil && body.Len() > maxAnswer {
+		err = errLarge
+	}
+	if err != nil {
+		release(body)
+		return nil, err
+	}
+	resp.Body = &whole{Reader: bytes.NewReader(body.Bytes()), buffer: body}
+	return resp, nil
+}
+
+// open is RoundTrip up to the body, which is still to be read, and to be closed. While nobody reads it, silence
+// counts against it.
+func (x *exchange) open(req *http.Request) (*http.Response, error) {
 	if origin(req.URL) != x.origin {
 		return nil, errOrigin
 	}
@@ -57,6 +83,12 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	if token, err = x.identity.get(req.Context(), x.errand); err != nil {
 		return nil, err
 	}
+	if req.GetBody != nil {
+		req = req.Clone(req.Context())
+		if req.Body, err = req.GetBody(); err != nil {
+			return nil, err
+		}
+	}
 	return x.once(req, token)
 }
 
@@ -69,7 +101,6 @@ func (x *exchange) once(req *http.Request, token string) (*http.Response, error)
 		sent.Store(true)
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
-	defer cancel(nil)
 	limit := silence
 	if strings.Contains(req.Header.Get("Prefer"), "wait=") {
 		limit = heldSilence
@@ -82,33 +113,24 @@ func (x *exchange) once(req *http.Request, token string) (*http.Response, error)
 		}
 		cancel(errSilent)
 	})
-	defer quiet.Stop()
+	end := func() {
+		quiet.Stop()
+		cancel(nil)
+	}
 	req = req.Clone(ctx)
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := x.next.RoundTrip(req)
 	if err != nil {
-		return nil, causeOf(ctx, err)
+		err = causeOf(ctx, err)
+		end()
+		return nil, err
 	}
-	defer resp.Body.Close()
 	if x.pace.saw(resp) {
 		x.pace.note(ctx)
 	}
-	body := buffers.Get().(*bytes.Buffer)
-	body.Reset()
-	if resp.ContentLength > 0 && resp.ContentLength <= maxAnswer {
-		body.Grow(int(resp.ContentLength) + bytes.MinRead)
-	}
-	_, err = body.ReadFrom(io.LimitReader(&heard{resp.Body, quiet}, maxAnswer+1))
-	if err == nil && body.Len() > maxAnswer {
-		err = errLarge
-	}
-	if err != nil {
-		release(body)
-		return nil, causeOf(ctx, err)
-	}
-	resp.Body = &whole{Reader: bytes.NewReader(body.Bytes()), buffer: body}
+	resp.Body = &heard{ReadCloser: resp.Body, ctx: ctx, quiet: quiet, end: end}
 	return resp, nil
 }
 
@@ -120,18 +142,28 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// heard puts off the end of an exchange whenever something arrives.
+// heard is a body that puts off the end of its exchange whenever something arrives.
 type heard struct {
-	io.Reader
+	io.ReadCloser
+	ctx   context.Context // the exchange's, for the reason why it ended
 	quiet *time.Timer
+	end   func()
 }
 
 func (h *heard) Read(p []byte) (int, error) {
-	n, err := h.Reader.Read(p)
+	n, err := h.ReadCloser.Read(p)
 	if n > 0 {
 		h.quiet.Reset(silence)
 	}
+	if err != nil && err != io.EOF {
+		err = causeOf(h.ctx, err)
+	}
 	return n, err
+}
+
+func (h *heard) Close() error {
+	defer h.end()
+	return h.ReadCloser.Close()
 }
 
 // whole is a body that was read already.

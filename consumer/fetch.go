@@ -298,7 +298,7 @@ func (f *fetcher) single(ctx context.Context, key keyField, t *task, twice bool)
 			return f.proveAbsent(ctx, key, t, err)
 		}
 		f.alive = true
-		if err := f.offers(ctx, key, t.Resource); err != nil {
+		if err := f.serves(ctx, key, t.Resource); err != nil {
 			if concernsAll(err) {
 				return err
 			}

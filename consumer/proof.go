@@ -11,10 +11,10 @@ import (
 	"github.com/resosync/resosync/entityevent/odata"
 )
 
-// offers asks, once until confirm, whether the producer has the resource at all: one that does not know it
+// serves asks, once until confirm, whether the producer has the resource at all: one that does not know it
 // answers for each of its records as if that one were gone. It is no failure that a producer which has
 // single reads only refuses to list them.
-func (f *fetcher) offers(ctx context.Context, key keyField, resource string) error {
+func (f *fetcher) serves(ctx context.Context, key keyField, resource string) error {
 	if err, asked := f.offered[resource]; asked {
 		return err
 	}
@@ -54,7 +54,7 @@ func (f *fetcher) confirm(ctx context.Context, key keyField, tasks []*task) erro
 		return nil
 	}
 	delete(f.offered, resource)
-	err := f.offers(ctx, key, resource)
+	err := f.serves(ctx, key, resource)
 	for _, t := range tasks {
 		if err != nil && t.verdict == absent {
 			t.verdict, t.err = unjudged, err
