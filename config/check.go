@@ -36,7 +36,7 @@ func (r *reader) check(c *Config) {
 		r.producer(c)
 	}
 	if c.Consumer != nil {
-		r.consumer(c.Consumer)
+		r.consumer(c)
 	}
 }
 
@@ -61,33 +61,14 @@ func (r *reader) producer(c *Config) {
 		r.unique(path, client.Name, clients)
 		r.client(path, client, p.Profiles)
 	}
-	subscriptions := map[string]bool{}
-	for i, s := range p.Subscriptions {
-		path := fmt.Sprintf("producer.subscriptions[%d]", i)
-		r.unique(path, s.Name, subscriptions)
-		switch {
-		case s.Client == "":
-			r.report(path+".client", "missing: name the client whose subscription it is")
-		case !clients[s.Client]:
-			r.report(path+".client", "there is no client %q: add it to producer.clients", s.Client)
-		}
-		if r.url(path+".url", string(s.URL), "https://b.example/webhooks/acme") && strings.HasPrefix(strings.ToLower(string(s.URL)), "http:") && len(p.AllowCallbacks) == 0 {
-			r.report(path+".url", "plain http is only for networks in producer.allow_callbacks: use https, or add the network")
-		}
-		if s.Token == "" {
-			r.report(path+".token", "missing: ask the consumer for one (there: resosync token issue --feed NAME)")
-		} else {
-			r.token(path+".token", s.Token)
-		}
-		r.label(path+".label", s.Label)
-		r.within(path+".batch", s.Batch, 10_000)
-		if s.Timeout < 0 || s.Timeout > 10*time.Minute {
-			r.report(path+".timeout", "want a duration up to 10m")
-		}
+	r.subscriptions(p, clients)
+	if _, known := p.Profiles[p.Sessions.Anonymous]; p.Sessions.Anonymous != "" && !known {
+		r.report("producer.sessions.anonymous", "there is no profile %q: add it to producer.profiles", p.Sessions.Anonymous)
 	}
 }
 
-func (r *reader) consumer(c *Consumer) {
+func (r *reader) consumer(whole *Config) {
+	c := whole.Consumer
 	if len(c.Feeds) == 0 {
 		r.report("consumer.feeds", "missing: a consumer needs at least one feed")
 	}
@@ -109,8 +90,14 @@ func (r *reader) consumer(c *Consumer) {
 		default:
 			r.report(path+".strategy", "unknown strategy %q: want entityevent", f.Strategy)
 		}
+		if len(f.Resources) == 0 {
+			r.report(path+".resources", "missing: name the resources to copy, as [Property, Member, Office, Media]")
+		}
 		r.resources(path+".resources", f.Resources)
 		r.label(path+".push.label", f.Push.Label)
+		if f.Push.Register && whole.PublicURL == "" {
+			r.report(path+".push.register", "the producer must be told where to push: add public_url, the URL by which it reaches this agent")
+		}
 		if f.Poll != "" {
 			r.cron(path+".poll", f.Poll)
 		}
@@ -181,9 +168,6 @@ func (r *reader) limits(path string, l Limits) {
 }
 
 func (r *reader) resources(path string, resources []string) {
-	if len(resources) == 0 {
-		r.report(path, "missing: name the resources to copy, as [Property, Member, Office, Media]")
-	}
 	seen := map[string]bool{}
 	for i, name := range resources {
 		at := fmt.Sprintf("%s[%d]", path, i)

@@ -50,6 +50,12 @@ type Producer struct {
 	Clients        []Client           `yaml:"clients"`         // who may ask
 	Subscriptions  []Subscription     `yaml:"subscriptions"`   // to whom is pushed
 	AllowCallbacks []netip.Prefix     `yaml:"allow_callbacks"` // networks that pushes may reach although they are not public
+	Sessions       Sessions           `yaml:"sessions"`
+}
+
+// Sessions says who may listen to session events beside clients.
+type Sessions struct {
+	Anonymous string `yaml:"anonymous"` // the profile of who shows no token. Default "": such are refused.
 }
 
 // Client is somebody who holds tokens of this producer.
@@ -74,6 +80,11 @@ type Subscription struct {
 	Label   string        `yaml:"label"`   // the consumer's own name for the feed
 	Batch   int           `yaml:"batch"`   // events in a push at most; 0: the pusher's default
 	Timeout time.Duration `yaml:"timeout"` // of one push; 0: the pusher's default
+	// EventTypes are the resources whose events are pushed, and pushed to nobody else. Default: all, as to others.
+	EventTypes []string `yaml:"event_types"`
+	Protocol   string   `yaml:"protocol"`    // reso or hal. Default reso.
+	Secret     Secret   `yaml:"secret"`      // signs pushes (Standard Webhooks). Default "": they are not signed.
+	RecordURLs bool     `yaml:"record_urls"` // events name the URL of their record
 }
 
 // Consumer says what is copied from other producers.
@@ -107,6 +118,8 @@ type Feed struct {
 // Push says how a feed's pushes look.
 type Push struct {
 	Label string `yaml:"label"` // what the producer must send as EntityEventSource, if it sends it
+	// Register has the agent subscribe itself at the producer, if that is a resosync too.
+	Register bool `yaml:"register"`
 }
 
 // Never is the schedule of what is not done by itself.

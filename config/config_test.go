@@ -21,9 +21,15 @@ import (
 
 func none(string) (string, bool) { return "", false }
 
+// signing is a secret as pushes are signed with.
+const signing = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
 func parse(t *testing.T, text string) *config.Config {
 	t.Helper()
 	c, err := config.Parse("/etc/resosync/resosync.yaml", []byte(text), func(name string) (string, bool) {
+		if name == "SIGNING_SECRET" {
+			return signing, true
+		}
 		return "value-of-" + name, !strings.HasPrefix(name, "UNSET")
 	})
 	if err != nil {
@@ -56,8 +62,10 @@ producer:
     - {name: vendor-a, scopes: [read, subscribe], profile: idx, limits: {rate: 10/s}}
     - name: vendor-b
   subscriptions:
-    - {name: b, client: vendor-b, url: "https://b.example/webhooks/acme?key=${K}", token: "${B_TOKEN}", label: "IDX Feed 123", batch: 50, timeout: 1m30s}
+    - {name: b, client: vendor-b, url: "https://b.example/webhooks/acme?key=${K}", token: "${B_TOKEN}", label: "IDX Feed 123", batch: 50, timeout: 1m30s,
+       event_types: [Property, Media], protocol: hal, secret: "${SIGNING_SECRET}", record_urls: true}
   allow_callbacks: [10.0.0.0/8, "fd00::/8"]
+  sessions: {anonymous: idx}
 consumer:
   feeds:
     - name: other
@@ -65,7 +73,7 @@ consumer:
       token: a${A}b$${C}d
       strategy: entityevent
       resources: [Property, Media]
-      push: {label: 007}
+      push: {label: 007, register: true}
       poll: "*/5 * * * *"
       long_poll: true
       reconcile: never
@@ -95,12 +103,14 @@ consumer:
 			Subscriptions: []config.Subscription{{
 				Name: "b", Client: "vendor-b", URL: "https://b.example/webhooks/acme?key=value-of-K", Token: "value-of-B_TOKEN",
 				Label: "IDX Feed 123", Batch: 50, Timeout: 90 * time.Second,
+				EventTypes: []string{"Property", "Media"}, Protocol: "hal", Secret: signing, RecordURLs: true,
 			}},
 			AllowCallbacks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+			Sessions:       config.Sessions{Anonymous: "idx"},
 		},
 		Consumer: &config.Consumer{Feeds: []config.Feed{{
 			Name: "other", URL: "https://sync.other.example/odata", Token: "avalue-of-Ab${C}d", Strategy: "entityevent",
-			Resources: []string{"Property", "Media"}, Push: config.Push{Label: "007"}, Poll: "*/5 * * * *", LongPoll: true,
+			Resources: []string{"Property", "Media"}, Push: config.Push{Label: "007", Register: true}, Poll: "*/5 * * * *", LongPoll: true,
 			Reconcile: config.Never, StaleAfter: time.Hour, Limits: config.Limits{Rate: 0.5, Hourly: 1000, Daily: 20000}, Page: 500, KeyBatch: 50,
 		}, {
 			Name: "oauth", URL: "https://a.example/odata", ClientID: "us", ClientSecret: "value-of-S", TokenURL: "https://a.example/oauth/token",
@@ -187,6 +197,15 @@ func TestParseProblems(t *testing.T) {
 		{fmt.Sprintf(subscription, ", label: ' x'"), "label: it begins or ends with a space"},
 		{fmt.Sprintf(subscription, `, label: "x\ny"`), "label: it has characters that do not print"},
 		{fmt.Sprintf(subscription, ", label: "+strings.Repeat("x", 256)), "label: it is longer than 255"},
+		{fmt.Sprintf(subscription, ", protocol: soap"), `protocol: unknown protocol "soap": want reso or hal`},
+		{fmt.Sprintf(subscription, ", secret: whsec_dG9vc2hvcnQ="), "secret: want whsec_ and the base64"},
+		{fmt.Sprintf(subscription, ", secret: '%'"), "secret: want whsec_ and the base64"},
+		{fmt.Sprintf(subscription, ", record_urls: 1"), "record_urls: want true or false"},
+		{fmt.Sprintf(subscription, ", event_types: [Showing, 'a b', Showing]"), "event_types[1]: \"a b\" is not the name\n:event_types[2]: Showing stands there twice"},
+		{fmt.Sprintf(subscription, ", event_types: [Showing]}, {name: o, client: c, url: 'https://c.example/', token: t, event_types: [Showing]"),
+			"1:226: producer.subscriptions[1].event_types[0]: Showing is pushed to producer.subscriptions[0] alone"},
+		{"producer: {sessions: {anonymous: idx}}", `1:34: producer.sessions.anonymous: there is no profile "idx"`},
+		{fmt.Sprintf(feed, ", push: {register: true}"), "push.register: the producer must be told where to push: add public_url"},
 		{strings.Replace(fmt.Sprintf(subscription, ""), "https:", "http:", 1), "url: plain http is only for networks in producer.allow_callbacks"},
 		{strings.Replace(fmt.Sprintf(subscription, ""), "//b.example", "//me:secret@b.example", 1), "url: leave user and password out"},
 		{strings.Replace(fmt.Sprintf(subscription, ""), "https://b.example/", "/webhooks", 1), "url: want an absolute URL"},
@@ -309,6 +328,7 @@ func TestErrorHidesSecrets(t *testing.T) {
 	for _, text := range []string{
 		"producer: {subscriptions: [{nam: s, token: hidden, url: 'https://b.example/?k=hidden'}]}",
 		"producer:\n  subscriptions:\n    - {url: 'https://hidden:hidden@b.example/', token: \"hidden\"}",
+		"producer:\n  subscriptions:\n    - secret: hidden",
 		"producer:\n  subscriptions:\n    - token: 'hidden' hidden",
 		"producer:\n  subscriptions:\n    - token: \"hidden",
 		"producer:\n  subscriptions:\n    - token: [hidden]",
@@ -327,7 +347,7 @@ func TestErrorHidesSecrets(t *testing.T) {
 
 func TestSecretsDoNotPrint(t *testing.T) {
 	c := parse(t, `
-producer: {clients: [{name: c}], subscriptions: [{name: s, client: c, url: "https://b.example/hook?k=hidden", token: hidden}]}
+producer: {clients: [{name: c}], subscriptions: [{name: s, client: c, url: "https://b.example/hook?k=hidden", token: hidden, secret: hiddenhiddenhiddenhiddenhiddenhi}]}
 consumer: {feeds: [{name: f, url: "https://a.example/odata", token: hidden, resources: [Property]}]}`)
 	var logged strings.Builder
 	for _, handler := range []slog.Handler{slog.NewTextHandler(&logged, nil), slog.NewJSONHandler(&logged, nil)} {
@@ -387,10 +407,11 @@ func TestExampleWithEverything(t *testing.T) {
 			switched++
 		}
 	}
-	if switched != 21 {
-		t.Errorf("%d keys are commented out, want 21", switched)
+	if switched != 26 {
+		t.Errorf("%d keys are commented out, want 26", switched)
 	}
-	parse(t, strings.Join(lines, "\n"))
+	text := strings.NewReplacer("${B_SECRET}", "${SIGNING_SECRET}").Replace(strings.Join(lines, "\n"))
+	parse(t, text)
 }
 
 func FuzzParse(f *testing.F) {
