@@ -31,7 +31,7 @@ func Refuse(w http.ResponseWriter, r *http.Request, err error, logger *slog.Logg
 	refusal := RefusalOf(err)
 	switch refusal.Status {
 	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", challenge(r))
+		w.Header().Set("WWW-Authenticate", Challenge(r))
 	case http.StatusServiceUnavailable:
 		var known *reply.Refusal
 		if errors.As(err, &known) {
@@ -47,8 +47,8 @@ func Refuse(w http.ResponseWriter, r *http.Request, err error, logger *slog.Logg
 	reply.Refuse(w, refusal)
 }
 
-// challenge is the WWW-Authenticate of a request that is not admitted (RFC 6750, 3).
-func challenge(r *http.Request) string {
+// Challenge is the WWW-Authenticate of a request that is not admitted (RFC 6750, 3).
+func Challenge(r *http.Request) string {
 	text := `Bearer realm="resosync"`
 	if r.Header.Get("Authorization") != "" {
 		text += `, error="invalid_token"`

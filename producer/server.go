@@ -277,11 +277,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &refusal):
 	case errors.Is(err, bearer.ErrUnauthorized):
-		challenge := `Bearer realm="resosync"`
-		if r.Header.Get("Authorization") != "" {
-			challenge += `, error="invalid_token"`
-		}
-		w.Header().Set("WWW-Authenticate", challenge)
+		w.Header().Set("WWW-Authenticate", Challenge(r))
 		err = &odata.Error{Status: http.StatusUnauthorized, Message: "A valid bearer token is needed"}
 	case errors.Is(err, ErrForbidden), errors.Is(err, bearer.ErrAudience):
 		err = &odata.Error{Status: http.StatusForbidden, Message: "The token does not allow this"}
