@@ -75,8 +75,9 @@ func node(t *testing.T, env []string, args ...string) string {
 
 // checking holds what passes a proxy to an OpenAPI document.
 type checking struct {
-	proxy   *httputil.ReverseProxy
-	handler http.Handler // nil until the document is read
+	proxy    *httputil.ReverseProxy
+	document *openapitest.Document
+	handler  http.Handler // nil until the document is read
 }
 
 // checkingProxy runs a proxy in front of an agent that need not run yet, and returns its URL.
@@ -107,9 +108,8 @@ func (c *checking) open(t *testing.T, at string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	document, err := openapitest.Open(text)
-	if err != nil {
+	if c.document, err = openapitest.Open(text); err != nil {
 		t.Fatal(err)
 	}
-	c.handler = document.Handler(t, c.proxy)
+	c.handler = c.document.Handler(t, c.proxy)
 }
