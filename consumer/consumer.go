@@ -93,6 +93,8 @@ type Feed struct {
 	stats       stats
 	pushing     chan struct{} // held by each push that is read and stored
 	storing     storing       // whether pushes can be stored
+
+	registration registration
 }
 
 // Check says whether the feed's fields make sense. Every other method does so first.

@@ -28,6 +28,8 @@ const (
 	// has one on its way, and perhaps one that it gave up; more are asked to wait, so that no feed takes
 	// the memory, or the turn, of another.
 	pushesAtOnce = 4
+	// maxPending is the default of Receiver.MaxPending.
+	maxPending = 10_000
 	// bodyTime is how long a push may take to arrive, from its headers to its end. Producers give up
 	// sooner.
 	bodyTime = 30 * time.Second
@@ -285,7 +287,7 @@ func malformed(err error) error {
 func (r *Receiver) room(ctx context.Context, feed *Feed, d entityevent.Delivery) error {
 	most := r.MaxPending
 	if most <= 0 {
-		most = 10_000
+		most = maxPending
 	}
 	if len(d.Events) == 0 {
 		return nil

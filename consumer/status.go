@@ -34,7 +34,7 @@ type Status struct {
 	Reconciling Trouble   `json:"reconciling,omitzero"` // by itself
 	Loading     *Progress `json:"loading,omitempty"`    // nil: no load is under way
 
-	Registration *RegistrationStatus `json:"registration,omitempty"` // nil: KeepRegistered does not run
+	Registration *RegistrationStatus `json:"registration,omitempty"` // nil: there is none, and none is wanted
 
 	Reconciled *ReconcileReport `json:"reconciled,omitempty"` // what the last one found that came to its end; nil: none did
 }
@@ -81,8 +81,12 @@ func (f *Feed) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	registration, err := f.registrationStatus(ctx)
+	if err != nil {
+		return Status{}, err
+	}
 	s := f.state.status()
-	s.Reconciled = reconcile.Last
+	s.Reconciled, s.Registration = reconcile.Last, registration
 	s.Feed, s.Log, s.Sequence, s.Behind, s.Pending = f.Name, p.Log, p.Sequence, p.Behind(), pending
 	s.Loaded, s.Halted = load.Loaded, f.client.pace.halted()
 	s.Aside, s.Recheck, s.Held = int(aside[poison]), int(aside[recheck]), int(aside[held])

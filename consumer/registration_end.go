@@ -1,0 +1,78 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/resosync/resosync/entityevent/seal"
+)
+
+// former is the feed as it was when it registered: enough to cancel it.
+func former(name string, was registered, s Store, to *Registration) *Feed {
+	f := &Feed{Name: name, URL: was.Root, Resources: []string{"none"}, Store: s, Register: to}
+	// What cannot be opened any more is refused by the producer.
+	text, _ := seal.New(to.Authority.Key).Open(was.Access, (&registrar{Feed: f}).place("access"))
+	var a access
+	if json.Unmarshal([]byte(text), &a) == nil {
+		f.Token, f.TokenURL, f.ClientID, f.ClientSecret = a.Token, a.TokenURL, a.ClientID, a.ClientSecret
+	}
+	return f
+}
+
+// withdraw cancels what was registered. A producer that does not let us is left to find out that the token is revoked.
+func (r *registrar) withdraw(ctx context.Context) (time.Duration, error) {
+	if r.now.Sent != nil && r.now.Sent.Key != "" && r.now.Self == "" {
+		_, err := r.deliver(ctx) // else nobody knows what is to be cancelled
+		return 0, err
+	}
+	if r.now.Self != "" {
+		if err := r.cancel(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if err := r.remove(ctx); err != nil {
+		return 0, err
+	}
+	if _, err := r.sweep(ctx); err != nil {
+		return 0, err
+	}
+	return 0, errDeregistered
+}
+
+// cancel ends the subscription.
+func (r *registrar) cancel(ctx context.Context) error {
+	_, err := r.ask(ctx, http.MethodDelete, r.now.Self, nil, nil)
+	switch {
+	case err == nil, isProper(err, http.StatusNotFound):
+		r.Logger.Info("cancelled the subscription at the producer", "subscription", r.now.UUID)
+	case settled(err), r.Callback == "" && refused(err, http.StatusUnauthorized):
+		r.Logger.Warn("the producer does not let the subscription be cancelled: it will suspend it, for its token is revoked", "subscription", r.now.UUID, "err", err)
+	default:
+		r.pending(err)
+		return err
+	}
+	r.forget()
+	return r.write(ctx)
+}
+
+// leave gives up a registration at another service than the feed's present one. It asks once: who is not reached
+// there finds the token revoked.
+func (r *registrar) leave(ctx context.Context) error {
+	if r.now.Self != "" {
+		there := former(r.Name, r.now, r.Store, &Registration{Authority: r.Authority})
+		there.HTTP, there.Logger = r.HTTP, r.Logger
+		if err := there.Check(); err != nil {
+			return err
+		}
+		at := &registrar{Feed: there, Registration: there.Register, seal: r.seal, doc: r.doc, now: r.now}
+		if _, err := at.ask(ctx, http.MethodDelete, r.now.Self, nil, nil); err != nil && ctx.Err() == nil {
+			r.Logger.Warn("the subscription at the former producer was not cancelled: it will suspend it, for its token is revoked", "subscription", r.now.UUID, "err", err)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return r.remove(ctx)
+}

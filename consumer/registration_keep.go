@@ -1,0 +1,316 @@
+package consumer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/seal"
+)
+
+// registrar keeps one feed registered, step by step. Only one goroutine uses it.
+type registrar struct {
+	*Feed
+	*Registration
+	seal    seal.Key
+	doc     entityevent.Doc
+	now     registered // what the document says
+	good    bool       // the token is accepted here, and has long to go
+	revives revives
+}
+
+// revives remembers how often the subscription was resumed without a push that was taken since.
+type revives struct {
+	from  entityevent.Sequence // where it was resumed
+	tries int
+	next  time.Time
+}
+
+// subscription is what a producer tells of one.
+type subscription struct {
+	UUID      string
+	Status    string               `json:"status"`
+	Cursor    entityevent.Sequence `json:"cursor"`
+	LastError string               `json:"lastError"`
+	Message   string               `json:"message"`
+}
+
+func (s subscription) why() string {
+	return withoutTokens(line(cmp.Or(s.Message, s.LastError, "the producer does not say why")))
+}
+
+// step does what is next, and says when to look again. What it did before a crash, or a failure, it finds in the
+// document.
+func (r *registrar) step(ctx context.Context) (time.Duration, error) {
+	if err := r.read(ctx); err != nil {
+		return 0, err
+	}
+	var err error
+	if r.good, err = r.sweep(ctx); err != nil {
+		return 0, err
+	}
+	if r.doc.Version > 0 && r.now.Root != r.client.root {
+		return 0, r.leave(ctx)
+	}
+	if r.Callback == "" {
+		return r.withdraw(ctx)
+	}
+	p, err := r.Store.Position(ctx, r.Name)
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case r.now.Sent != nil:
+		return r.deliver(ctx)
+	case r.now.Self != "":
+		return r.look(ctx, p)
+	}
+	return r.begin(ctx, p)
+}
+
+// begin subscribes, when the feed knows where it stands. What is pushed begins there; before the feed's first event it
+// begins with what is new.
+func (r *registrar) begin(ctx context.Context, p entityevent.Position) (time.Duration, error) {
+	if !p.Started {
+		r.waiting("for the beginning of the first load")
+		return startEvery, nil
+	}
+	if anew := time.Until(r.now.Since.Add(anewEvery)); !r.now.Since.IsZero() && anew > 0 {
+		r.waiting("the one before was ended; the next follows an hour after it")
+		return anew, nil
+	}
+	if p.Log != "" {
+		r.client.pace.named(true)
+	}
+	offers, err := r.offers(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if offers.Subscriptions == "" {
+		r.registration.say(r.Logger, RegistrationStatus{State: Unoffered, Reason: "the producer takes no subscriptions by API: ask its people for pushes; polls go on"})
+		return offersKept, nil
+	}
+	if err := r.prepare(ctx, sending{Key: uuid.NewString(), To: strings.TrimRight(offers.Subscriptions, "/"), From: p.Sequence}); err != nil {
+		return 0, err
+	}
+	return r.deliver(ctx)
+}
+
+// keyLife is for how long a producer certainly knows an Idempotency-Key; it promises a day.
+const keyLife = 23 * time.Hour
+
+// deliver sends what the document says, as often as it takes, and takes over the answer.
+func (r *registrar) deliver(ctx context.Context) (time.Duration, error) {
+	s := *r.now.Sent
+	text, err := r.seal.Open(s.Text, r.place("token/"+s.Token.ID))
+	if err != nil || s.Key != "" && time.Since(s.Begun) > keyLife {
+		// What it may have made all the same is pushed with a token that is revoked now: its producer suspends it.
+		r.now.Sent = nil
+		return 0, r.write(ctx)
+	}
+	body := map[string]any{"callbackUrl": s.Terms.Callback, "callbackToken": text}
+	if s.Terms.Batch > 0 {
+		body["batchSize"] = s.Terms.Batch
+	}
+	method, header := http.MethodPatch, http.Header{}
+	if s.Key != "" {
+		method, header = http.MethodPost, http.Header{"Idempotency-Key": {s.Key}}
+		body["mode"], body["protocol"] = "continuous", "reso"
+		if s.Terms.Label != "" {
+			body["consumerLabel"] = s.Terms.Label
+		}
+		if s.From > 0 {
+			body["fromSequence"] = s.From
+		}
+	}
+	answer, err := r.ask(ctx, method, s.To, body, header)
+	if err != nil {
+		switch {
+		case s.Key == "" && isProper(err, http.StatusNotFound):
+			return 0, r.lost(ctx, "the producer knows it no more")
+		case settled(err):
+			r.now.Sent, r.now.Spare = nil, &spare{s.Token, s.Text}
+			if err := r.write(ctx); err != nil {
+				return 0, err
+			}
+			return r.refuse(err)
+		case refused(err, http.StatusNotFound):
+			r.links.forget()
+		}
+		r.pending(err)
+		return 0, err
+	}
+	if s.Key != "" {
+		if answer.UUID == "" || strings.ContainsAny(answer.UUID, "/?#% ") {
+			err := fmt.Errorf("%w: a subscription without a UUID", errUnexpected)
+			r.pending(err)
+			return 0, err
+		}
+		r.now.UUID, r.now.Self, r.now.Since = answer.UUID, s.To+"/"+answer.UUID, time.Now().UTC()
+	}
+	r.retire(r.now.Token)
+	r.now.Terms, r.now.Token, r.now.Sent = s.Terms, s.Token, nil
+	if err := r.write(ctx); err != nil {
+		return 0, err
+	}
+	r.is(answer, Registered, "")
+	return 0, nil // and look at it
+}
+
+// look asks how the subscription is, and mends what can be.
+func (r *registrar) look(ctx context.Context, p entityevent.Position) (time.Duration, error) {
+	is, err := r.ask(ctx, http.MethodGet, r.now.Self, nil, nil)
+	switch {
+	case isProper(err, http.StatusNotFound):
+		return 0, r.lost(ctx, "the producer knows it no more")
+	case settled(err):
+		return r.refuse(err)
+	case err != nil:
+		r.pending(err)
+		return 0, err
+	case is.UUID != r.now.UUID:
+		return 0, fmt.Errorf("%w: another subscription than was asked for", errUnexpected)
+	case is.Status == "cancelled":
+		return 0, r.lost(ctx, "it was cancelled: "+is.why())
+	}
+	wanted := r.terms()
+	switch {
+	case r.now.Terms.Label != wanted.Label, wanted.Batch == 0 && r.now.Terms.Batch > 0: // what cannot be changed
+		return 0, r.cancel(ctx)
+	case r.now.Terms != wanted || !r.good:
+		if err := r.prepare(ctx, sending{To: r.now.Self}); err != nil {
+			return 0, err
+		}
+		return r.deliver(ctx)
+	case is.Status == "suspended":
+		return r.resume(ctx, p, is)
+	}
+	r.is(is, Registered, "")
+	return lookEvery - time.Minute + rand.N(2*time.Minute), nil
+}
+
+// resume lets the producer push again, once pushes can be stored. What the feed has already it is not pushed again;
+// what it lacks below the subscription's cursor, polls fetch: the first push does not follow on the feed's cursor.
+func (r *registrar) resume(ctx context.Context, p entityevent.Position, is subscription) (time.Duration, error) {
+	if is.Cursor > r.revives.from {
+		r.revives = revives{} // a push was taken since
+	}
+	r.is(is, Suspended, is.why())
+	if left := time.Until(r.revives.next); left > 0 {
+		return min(left, lookEvery), nil
+	}
+	pending, err := r.Store.Depth(ctx, r.Name)
+	if err != nil {
+		return 0, err
+	}
+	if pending >= cmp.Or(max(r.MaxPending, 0), maxPending) {
+		return lookEvery, nil
+	}
+	if err := r.write(ctx); err != nil { // a store that takes this takes pushes
+		return 0, err
+	}
+	var body any
+	if p.Sequence > is.Cursor {
+		body = map[string]any{"fromSequence": p.Sequence}
+	}
+	r.revives.from = max(p.Sequence, is.Cursor)
+	r.revives.tries++
+	r.revives.next = time.Now().Add(registerBackoff.Delay(r.revives.tries + 6)) // from a minute on
+	after, err := r.ask(ctx, http.MethodPost, r.now.Self+"/resume", body, nil)
+	if refused(err, http.StatusUnprocessableEntity) {
+		// Its log ends below our cursor: that is for the polls to find out.
+		after, err = r.ask(ctx, http.MethodPost, r.now.Self+"/resume", nil, nil)
+	}
+	switch {
+	case settled(err):
+		return r.refuse(err)
+	case err != nil:
+		r.pending(err)
+		return 0, err
+	}
+	r.is(after, Registered, "")
+	r.Logger.Info("resumed", "subscription", r.now.UUID, "seq", r.revives.from, "was", is.why())
+	return lookEvery, nil
+}
+
+// ask sends a request and reads the subscription that it is about.
+func (r *registrar) ask(ctx context.Context, method, url string, body any, header http.Header) (s subscription, err error) {
+	a, err := r.client.as(forPoll).send(ctx, method, url, body, header)
+	if no := (*refusal)(nil); errors.As(err, &no) {
+		no.Detail = withoutTokens(no.Detail)
+	}
+	if err != nil {
+		return s, err
+	}
+	if a.Status == http.StatusNoContent {
+		a.Close()
+		return s, nil
+	}
+	return s, a.decode(&s)
+}
+
+// settled says whether the producer itself refused something for good, so that asking again is of no use until
+// somebody changed something.
+func settled(err error) bool {
+	var no *refusal
+	return errors.As(err, &no) && no.Proper && no.Status >= 400 && no.Status < 500 &&
+		no.Status != http.StatusUnauthorized && no.Status != http.StatusNotFound && no.Status != http.StatusRequestTimeout && !halts(no.Status)
+}
+
+// withoutTokens drops what somebody else wrote if there is a token in it, or the beginning of one.
+func withoutTokens(text string) string {
+	if strings.Contains(text, "eyJ") { // as every JWT begins
+		return "what it says holds a token"
+	}
+	return text
+}
+
+// lost forgets the subscription, which somebody else ended.
+func (r *registrar) lost(ctx context.Context, why string) error {
+	r.Logger.Warn("the subscription at the producer is gone", "subscription", r.now.UUID, "reason", why)
+	since := r.now.Since
+	r.forget()
+	r.now.Since = since
+	return r.write(ctx)
+}
+
+func (r *registrar) forget() {
+	r.retire(r.now.Token)
+	r.now = registered{Root: r.now.Root, Access: r.now.Access, Old: r.now.Old}
+}
+
+// How the registration is, for Status.
+
+func (r *registrar) is(s subscription, state, reason string) {
+	r.registration.say(r.Logger, RegistrationStatus{UUID: r.now.UUID, Since: r.now.Since, State: state, Reason: reason, Looked: time.Now(), Expires: r.now.Token.Expires})
+}
+
+func (r *registrar) waiting(reason string) {
+	r.registration.say(r.Logger, RegistrationStatus{State: Registering, Reason: reason})
+}
+
+// pending notes that it is not known how the registration is.
+func (r *registrar) pending(err error) {
+	state := Registering
+	if r.now.Self != "" {
+		state = Registered
+	}
+	r.registration.say(r.Logger, RegistrationStatus{UUID: r.now.UUID, Since: r.now.Since, State: state, Reason: err.Error(), Expires: r.now.Token.Expires})
+}
+
+// refuse notes that the producer refuses. What it says of numbers may be otherwise after the next poll.
+func (r *registrar) refuse(err error) (time.Duration, error) {
+	r.registration.say(r.Logger, RegistrationStatus{UUID: r.now.UUID, Since: r.now.Since, State: Refused, Reason: err.Error(), Expires: r.now.Token.Expires})
+	if refused(err, http.StatusUnprocessableEntity) {
+		return lookEvery, nil
+	}
+	return refusedEvery, nil
+}
