@@ -32,6 +32,8 @@ type checkpoint struct {
 	Sweep   bool   `json:"sweep"`           // there were records before: those that the producer lacks must go
 	After   string `json:"after,omitempty"` // the last key that was swept
 	Done    bool   `json:"done"`
+
+	Snapshot snapshotAt `json:"snapshot,omitzero"`
 }
 
 func (f *Feed) loadState(ctx context.Context) (loadState, entityevent.Doc, error) {

@@ -18,8 +18,8 @@ import (
 // restarts is how often one run begins a resource anew because a nextLink no longer worked.
 const restarts = 3
 
-// loader copies one resource, page by page in order of the key. The next page is fetched while one is
-// written; after a page its checkpoint is committed, so that a restart goes on there.
+// loader copies one resource: out of a snapshot, or page by page in order of the key. What is next is fetched while
+// something is written; after it its checkpoint is committed, so that a restart goes on there.
 type loader struct {
 	*Feed
 	resource string
@@ -46,6 +46,9 @@ func (l *loader) run(ctx context.Context) (err error) {
 		}
 		l.at = checkpoint{Pass: l.pass, Sweep: n > 0}
 	}
+	if err := l.snapshot(ctx); err != nil {
+		return err
+	}
 	for tries := 0; !l.at.Read; tries++ {
 		if err = l.pages(ctx); err == nil {
 			break
@@ -53,7 +56,7 @@ func (l *loader) run(ctx context.Context) (err error) {
 		if !errors.Is(err, errLink) || tries == restarts {
 			return err
 		}
-		l.at = checkpoint{Pass: l.pass, Sweep: l.at.Sweep, Linked: l.at.Linked}
+		l.at = checkpoint{Pass: l.pass, Sweep: l.at.Sweep, Linked: l.at.Linked, Snapshot: l.at.Snapshot}
 	}
 	if l.at.Sweep {
 		if err := l.sweep(ctx); err != nil {
@@ -61,7 +64,9 @@ func (l *loader) run(ctx context.Context) (err error) {
 		}
 	}
 	l.at.Done = true
-	l.doc, err = l.save(ctx, l.doc, l.at)
+	if l.doc, err = l.save(ctx, l.doc, l.at); err == nil {
+		l.Logger.Info("resource loaded", "resource", l.resource, "records", l.at.Records, "snapshot", l.at.Snapshot.Task != "")
+	}
 	return err
 }
 
@@ -113,7 +118,9 @@ func (l *loader) pages(ctx context.Context) error {
 		if next != "" {
 			page = l.ask(ctx, next)
 		}
-		err = l.write(ctx, this, records, next)
+		at := l.at
+		at.Next, at.Read, at.Records = next, next == "", at.Records+int64(len(records))
+		err = l.write(ctx, this.mark, records, len(this.answer.Body), at)
 		if next == "" {
 			return err
 		}
@@ -184,20 +191,19 @@ func (l *loader) read(p *page) (next string, records []entityevent.Change, err e
 	return l.steady(l.resource, l.key, next, keys, ""), records, nil
 }
 
-// write commits a page in even parts, and after them its checkpoint together with what could not be
-// stored: a load that is cut between the two reads the page again, and finds nothing to change.
-func (l *loader) write(ctx context.Context, p *page, records []entityevent.Change, next string) error {
-	at := l.at
-	at.Next, at.Read, at.Records = next, next == "", at.Records+int64(len(records))
+// write commits records in even parts, and after them the checkpoint that they lead to, together with what could not
+// be stored: a load that is cut between the two reads them again, and finds nothing to change. Size is how many bytes
+// they are.
+func (l *loader) write(ctx context.Context, m *mark, records []entityevent.Change, size int, at checkpoint) error {
 	read := len(records)
 	records, aside, err := l.doubt(ctx, records)
 	if err != nil {
 		return err
 	}
-	parts := max(1, (len(p.answer.Body)+commitBytes-1)/commitBytes, (len(records)+commitRows-1)/commitRows)
+	parts := max(1, (size+commitBytes-1)/commitBytes, (len(records)+commitRows-1)/commitRows)
 	each := max(1, (len(records)+parts-1)/parts)
 	for part := range slices.Chunk(records, each) {
-		changes, outcomes, err := l.touched.load(ctx, l.Store, p.mark, entityevent.Commit{Feed: l.Name, Changes: part})
+		changes, outcomes, err := l.touched.load(ctx, l.Store, m, entityevent.Commit{Feed: l.Name, Changes: part})
 		if err != nil {
 			return err
 		}

@@ -55,6 +55,15 @@ func (t *touched) forget(m *mark) {
 	delete(t.pages, m)
 }
 
+// add marks the records of events.
+func (t *touched) add(m *mark, events []entityevent.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range events {
+		(*m)[e.Ref] = true
+	}
+}
+
 // apply commits for the applier what it asked for when so many loads had begun, or returns errOvertaken.
 func (t *touched) apply(ctx context.Context, s Store, c entityevent.Commit, begun int) ([]entityevent.Outcome, error) {
 	t.mu.Lock()
