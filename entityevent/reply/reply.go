@@ -4,6 +4,7 @@
 package reply
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -24,14 +25,18 @@ func Write(w http.ResponseWriter, status int, mediaType string, body any) {
 		w.WriteHeader(status)
 		return
 	}
-	raw, err := json.Marshal(body)
-	if err != nil {
-		status, mediaType, raw = http.StatusInternalServerError, Problem, []byte(`{"type":"about:blank","title":"Internal Server Error","status":500}`)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // a URL stays as it is for who reads it without a parser
+	if err := encoder.Encode(body); err != nil {
+		status, mediaType = http.StatusInternalServerError, Problem
+		text.Reset()
+		text.WriteString(`{"type":"about:blank","title":"Internal Server Error","status":500}` + "\n")
 	}
 	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(raw, '\n')) // whoever does not listen any more misses it
+	_, _ = w.Write(text.Bytes()) // whoever does not listen any more misses it
 }
 
 // Link is a link of HAL.

@@ -93,3 +93,21 @@ func TestRead(t *testing.T) {
 		}
 	}
 }
+
+// TestWrite: a URL reads as it is, and what is no JSON is no answer.
+func TestWrite(t *testing.T) {
+	for _, c := range []struct {
+		body             any
+		status           int
+		mediaType, start string
+	}{
+		{"https://h/?a=1&b=<x>", 200, reply.JSON, `"https://h/?a=1&b=<x>"` + "\n"},
+		{func() {}, 500, reply.Problem, `{"type":"about:blank"`},
+	} {
+		w := httptest.NewRecorder()
+		reply.Write(w, 200, reply.JSON, c.body)
+		if h := w.Header(); w.Code != c.status || h.Get("Content-Type") != c.mediaType || h.Get("Cache-Control") != "no-store" || !strings.HasPrefix(w.Body.String(), c.start) {
+			t.Errorf("%d %v %s", w.Code, h, w.Body)
+		}
+	}
+}
