@@ -69,6 +69,9 @@ func (h *Holds) Begin(d time.Duration) *Hold {
 	return this
 }
 
+// Cut makes a hold be over now.
+func (h *Hold) Cut() { h.timer.Reset(0) }
+
 // End forgets a hold.
 func (h *Holds) End(this *Hold) {
 	this.timer.Stop()
