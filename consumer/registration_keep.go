@@ -116,7 +116,7 @@ func (r *registrar) deliver(ctx context.Context) (time.Duration, error) {
 		r.now.Sent = nil
 		return 0, r.write(ctx)
 	}
-	body := map[string]any{"callbackUrl": s.Terms.Callback, "callbackToken": text}
+	body := map[string]any{"callbackUrl": s.Terms.Callback, "callbackToken": text, "batchSize": nil}
 	if s.Terms.Batch > 0 {
 		body["batchSize"] = s.Terms.Batch
 	}
@@ -183,7 +183,7 @@ func (r *registrar) look(ctx context.Context, p entityevent.Position) (time.Dura
 	}
 	wanted := r.terms()
 	switch {
-	case r.now.Terms.Label != wanted.Label, wanted.Batch == 0 && r.now.Terms.Batch > 0: // what cannot be changed
+	case r.now.Terms.Label != wanted.Label: // which cannot be changed
 		return 0, r.cancel(ctx)
 	case r.now.Terms != wanted || !r.good:
 		if err := r.prepare(ctx, sending{To: r.now.Self}); err != nil {
