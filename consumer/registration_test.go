@@ -208,8 +208,12 @@ func TestTokenIsRenewed(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHooks("log-1/all")
 				f := registering(t, h)
-				defer keep(t, f)()
+				stop := keep(t, f)
+				pass(time.Minute)
+				stop()
 				pass(59 * day)
+				f = again(f)
+				defer keep(t, f)()
 				before := only(t, h, f).token
 				h.requests()
 				armed := false

@@ -1,0 +1,495 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/resosync/resosync/consumer"
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/bearer"
+)
+
+// A subscription that the producer suspended is resumed: where the feed is, if that is beyond it, and else where it is.
+func TestResumes(t *testing.T) {
+	for name, c := range map[string]struct {
+		cursor int64
+		from   any
+		at     int64
+		fates  []fate
+	}{
+		"behind ours":           {2, 5.0, 5, nil},
+		"where ours is":         {5, nil, 5, nil},
+		"beyond ours":           {7, nil, 7, nil},
+		"above the log":         {2, nil, 2, []fate{nil, says(422, "fromSequence is above the newest event")}},
+		"answer lost":           {2, 5.0, 5, []fate{nil, unheard}},
+		"refused for a while":   {2, 5.0, 5, []fate{nil, says(503, "", "Retry-After", "60")}},
+		"an answer that is cut": {2, 5.0, 5, []fate{nil, halfHeard}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHooks("log-1/all")
+				for i := range 5 {
+					h.src.put("Property", fmt.Sprint(i), property(fmt.Sprint(i), 1))
+				}
+				f := registering(t, h)
+				defer keep(t, f)()
+				pass(time.Minute)
+				h.src.mu.Lock()
+				h.src.head = 7 // of events that we do not see
+				h.src.mu.Unlock()
+				h.change(func(s *hook) {
+					s.status, s.message, s.cursor, s.from = "suspended", "not one push was taken for 24h0m0s", c.cursor, nil
+				})
+				h.fate(c.fates...)
+				pass(15 * time.Minute)
+				if s := only(t, h, f); s.status != "active" || s.from != c.from || s.cursor != c.at {
+					t.Errorf("%+v", s)
+				}
+				if r := status(t, f).Registration; r.State != consumer.Registered {
+					t.Errorf("%+v", r)
+				}
+			})
+		})
+	}
+}
+
+// It is left suspended, and said to be, for as long as pushes cannot be taken; and it is not resumed over and over when
+// that does not help.
+func TestResumesWhenPushesAreTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHooks("log-1/all")
+		h.src.put("Property", "a", property("a", 1))
+		f := registering(t, h)
+		s := &outage{Store: f.Store.(entityevent.Store)}
+		f.Store, f.Register.MaxPending = s, 2
+		f.Register.Authority.Store = s
+		stop := keep(t, f)
+		pass(time.Minute)
+		for i := range 2 { // nobody applies them
+			if _, err := s.Receive(t.Context(), entityevent.Delivery{Feed: "mls", Log: "log-1/all", Events: []entityevent.Event{
+				{Sequence: entityevent.Sequence(10 + i), Ref: entityevent.Ref{Resource: "Property", Key: fmt.Sprint(i)}}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.change(func(s *hook) { s.status, s.message = "suspended", "the inbox was full" })
+		pass(2 * time.Hour)
+		if r := status(t, f).Registration; h.open()[0].status != "suspended" || r.State != consumer.Suspended || r.Reason != "the inbox was full" {
+			t.Errorf("%+v", r)
+		}
+		s.apply.Store(true)
+		f.Register.MaxPending = 3
+		pass(2 * time.Hour)
+		if h.open()[0].status != "suspended" {
+			t.Error("resumed while nothing can be stored")
+		}
+		s.apply.Store(false)
+		pass(20 * time.Minute)
+		if h.open()[0].status != "active" {
+			t.Error("not resumed")
+		}
+		h.requests()
+		for range 24 * 6 {
+			h.change(func(s *hook) { s.status = "suspended" })
+			pass(10 * time.Minute)
+		}
+		if n := times(h.requests(), "POST "+first+"/resume"); n < 24 || n > 24*6 {
+			t.Errorf("resumed %d times in a day, in vain", n)
+		}
+		stop()
+	})
+}
+
+// Whoever ends the subscription but us: there is another, at once the first time and then an hour later.
+func TestEndedByOthers(t *testing.T) {
+	for name, end := range map[string]func(h *hooks){
+		"cancelled":        func(h *hooks) { h.change(func(s *hook) { s.status, s.message = "cancelled", "by the admin" }) },
+		"unknown":          func(h *hooks) { h.mu.Lock(); h.subs = nil; clear(h.keys); h.mu.Unlock() },
+		"unknown when due": func(h *hooks) { h.change(func(s *hook) { s.uuid = "gone" }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHooks("log-1/all")
+				f := registering(t, h)
+				defer keep(t, f)()
+				pass(2 * time.Hour)
+				before := only(t, h, f).token
+				if end(h); name == "unknown when due" {
+					_ = f.Register.Authority.Revoke(t.Context(), goodTokens(t, f)[0].ID)
+				}
+				pass(7 * time.Minute)
+				open := h.open()
+				if s := open[len(open)-1]; s.token == before || s.status != "active" {
+					t.Errorf("%+v", s)
+				}
+				h.requests()
+				end(h)
+				pass(30 * time.Minute)
+				if n := times(h.requests(), post); n > 0 {
+					t.Errorf("%d POSTs within the hour", n)
+				}
+				if r := status(t, f).Registration; r.State != consumer.Registering || r.UUID != "" || r.Reason == "" {
+					t.Errorf("%+v", r)
+				}
+				pass(time.Hour)
+				if open := h.open(); open[len(open)-1].status != "active" {
+					t.Error("not registered again")
+				}
+			})
+		})
+	}
+}
+
+// A page of something in between is no proof that the subscription is gone, nor is any failure.
+func TestNotEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHooks("log-1/all")
+		f := registering(t, h)
+		defer keep(t, f)()
+		pass(time.Minute)
+		h.requests()
+		for _, no := range []fate{says404InHTML, says(500, ""), says(401, "who?"), says(403, "no"), says(429, "", "Retry-After", "30"), halfHeard, unsent,
+			func(r *http.Request, serve func() *http.Response) (*http.Response, error) {
+				return answer(200, "application/json", `{}`)(r)
+			}} {
+			h.fate(no, no, no, no, no, no)
+			pass(8 * time.Hour)
+			only(t, h, f)
+		}
+		if asked := h.requests(); times(asked, post) > 0 {
+			t.Errorf("%v", asked)
+		}
+	})
+}
+
+// Of what cannot be changed a new subscription is made, and the old one cancelled.
+func TestLabelChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHooks("log-1/all")
+		f := registering(t, h)
+		stop := keep(t, f)
+		pass(time.Minute)
+		stop()
+		f = again(f)
+		f.Label = "another"
+		defer keep(t, f)()
+		pass(11 * time.Minute)
+		if s := only(t, h, f); s.label != "another" || "/subscriptions/"+s.uuid != next {
+			t.Errorf("%+v", s)
+		}
+		if asked := h.requests(); times(asked, "DELETE "+first) != 1 {
+			t.Errorf("%v", asked)
+		}
+	})
+}
+
+// withdrawn checks that nothing is left of a registration, here and there.
+func withdrawn(t *testing.T, h *hooks, f *consumer.Feed) {
+	t.Helper()
+	if open := h.open(); len(open) > 0 {
+		t.Errorf("still open: %+v", open[0])
+	}
+	if good := goodTokens(t, f); len(good) > 0 {
+		t.Errorf("still good: %v", good)
+	}
+	if docs, err := f.Store.List(t.Context(), "registered"); err != nil || len(docs) > 0 {
+		t.Errorf("%v, %v", docs, err)
+	}
+}
+
+// No pushes are wanted any more: the subscription is cancelled, however often that takes, and KeepRegistered ends.
+func TestWithdraws(t *testing.T) {
+	for name, c := range map[string]struct {
+		begun, ended []fate // of the POST, and of the DELETE
+	}{
+		"at once":                  {nil, nil},
+		"cancelled already":        {nil, []fate{unheard, says(404, "unknown")}},
+		"the POST was not heard":   {[]fate{unheard, unheard, unheard, unheard, unheard, unheard, unheard, unheard}, nil},
+		"nor was it sent":          {[]fate{unsent, unsent, unsent, unsent, unsent, unsent, unsent, unsent}, nil},
+		"out of order":             {nil, []fate{unsent, unsent, says(500, ""), says404InHTML, says(503, "", "Retry-After", "300")}},
+		"the answer is not heard":  {nil, []fate{unheard, unheard, unheard, unheard, unheard}},
+		"was never registered":     {[]fate{says(403, "no")}, nil},
+		"the POST is refused then": {[]fate{unsent, unsent, unsent, unsent, says(403, "no")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHooks("log-1/all")
+				f := registering(t, h)
+				h.fate(c.begun...)
+				stop := keep(t, f)
+				pass(time.Second)
+				stop()
+				f = again(f)
+				f.Register.Callback = ""
+				h.fate(c.ended...)
+				if err := f.KeepRegistered(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				withdrawn(t, h, f)
+				if status(t, f).Registration != nil {
+					t.Errorf("%+v", status(t, f).Registration)
+				}
+			})
+		})
+	}
+}
+
+// What a feed left that is no longer configured is cancelled with what it had to ask with.
+func TestDeregistered(t *testing.T) {
+	for _, key := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHooks("log-1/all")
+			f := registering(t, h)
+			stop := keep(t, f)
+			pass(time.Minute)
+			stop()
+			h.requests()
+			if f.Register.Authority = authority(f); !key {
+				f.Register.Authority.Key = anotherKey
+			}
+			none, err := consumer.Deregistered(t.Context(), f.Store, f.Register.Authority, func(feed string) bool { return feed == "mls" })
+			if err != nil || len(none) > 0 {
+				t.Fatalf("%v, %v", none, err)
+			}
+			left, err := consumer.Deregistered(t.Context(), f.Store, f.Register.Authority, func(string) bool { return false })
+			if err != nil || len(left) != 1 {
+				t.Fatalf("%v, %v", left, err)
+			}
+			left[0].HTTP = &http.Client{Transport: wire(func(r *http.Request) (*http.Response, error) {
+				if r.Header.Get("Authorization") != "Bearer sesame" {
+					return says(401, "who?")(r, nil)
+				}
+				return h.RoundTrip(r)
+			})}
+			if err := left[0].KeepRegistered(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if !key { // nobody can open it: the producer finds the token revoked
+				h.change(func(s *hook) { s.status = "cancelled" })
+			}
+			withdrawn(t, h, f)
+			if asked := h.requests(); len(asked) > 2 {
+				t.Errorf("%v", asked)
+			}
+		})
+	}
+}
+
+// The feed's url leads to another producer: the subscription at the one before is cancelled there.
+func TestAnotherProducer(t *testing.T) {
+	for _, reached := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			old, h := newHooks("log-1/all"), newHooks("log-1/all")
+			f := registering(t, old)
+			stop := keep(t, f)
+			pass(time.Minute)
+			before := old.open()[0].token
+			stop()
+			f = again(f)
+			f.URL, f.Token = "http://new.test/odata", "simsalabim"
+			f.HTTP = &http.Client{Transport: wire(func(r *http.Request) (*http.Response, error) {
+				switch {
+				case r.URL.Host == "new.test":
+					h.src.root = "http://new.test/odata"
+					return h.RoundTrip(r)
+				case !reached:
+					return nil, errHungUp
+				case r.Header.Get("Authorization") != "Bearer sesame":
+					return says(401, "who?")(r, nil)
+				}
+				return old.RoundTrip(r)
+			})}
+			defer keep(t, f)()
+			pass(2 * time.Minute)
+			only(t, h, f)
+			if open := len(old.open()); reached && open > 0 {
+				t.Errorf("%d are open there", open)
+			}
+			if _, err := f.Register.Authority.Verify(t.Context(), before, bearer.Push("mls")); !errors.Is(err, bearer.ErrUnauthorized) {
+				t.Errorf("its token: %v", err)
+			}
+		})
+	}
+}
+
+// dying ends a run at its n-th step, which is a request or a commit, before or after it was carried out.
+type dying struct {
+	entityevent.Store
+	h    *hooks
+	stop context.CancelFunc
+
+	mu    sync.Mutex
+	left  int
+	after bool
+}
+
+// due says that this is the step.
+func (d *dying) due() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.left--
+	if d.left == 0 {
+		d.stop()
+	}
+	return d.left <= 0
+}
+
+func (d *dying) Apply(ctx context.Context, c entityevent.Commit) ([]entityevent.Outcome, error) {
+	if d.due() {
+		if d.after {
+			_, _ = d.Store.Apply(context.WithoutCancel(ctx), c)
+		}
+		return nil, entityevent.ErrUnavailable
+	}
+	return d.Store.Apply(ctx, c)
+}
+
+func (d *dying) RoundTrip(r *http.Request) (*http.Response, error) {
+	if d.due() {
+		if d.after {
+			_, _ = d.h.RoundTrip(r.WithContext(context.WithoutCancel(r.Context())))
+		}
+		return nil, errHungUp
+	}
+	return d.h.RoundTrip(r)
+}
+
+// It may end at any step of registering, of renewing the token, of registering anew and of cancelling, before or after
+// that was carried out, and again in the next run: in the end there is one subscription, or none, and no token but its.
+func TestRegistrationSurvivesCrashes(t *testing.T) {
+	for name, c := range map[string]struct {
+		before func(t *testing.T, h *hooks, f *consumer.Feed) // what happens before the crash
+		check  func(t *testing.T, h *hooks, f *consumer.Feed)
+	}{
+		"register": {nil, nil},
+		"renew": {func(t *testing.T, _ *hooks, f *consumer.Feed) {
+			pass(61 * 24 * time.Hour)
+		}, nil},
+		"move": {func(t *testing.T, _ *hooks, f *consumer.Feed) {
+			f.Register.Callback = "https://moved.test/webhooks/mls"
+		}, func(t *testing.T, h *hooks, f *consumer.Feed) {
+			if s := only(t, h, f); s.callback != "https://moved.test/webhooks/mls" {
+				t.Errorf("%+v", s)
+			}
+		}},
+		"label": {func(t *testing.T, _ *hooks, f *consumer.Feed) {
+			f.Label = "another"
+		}, func(t *testing.T, h *hooks, f *consumer.Feed) {
+			if s := only(t, h, f); s.label != "another" {
+				t.Errorf("%+v", s)
+			}
+		}},
+		"anew": {func(t *testing.T, h *hooks, f *consumer.Feed) {
+			pass(2 * time.Hour)
+			h.change(func(s *hook) { s.status = "cancelled" })
+		}, nil},
+		"resume": {func(t *testing.T, h *hooks, f *consumer.Feed) {
+			h.change(func(s *hook) { s.status = "suspended" })
+		}, func(t *testing.T, h *hooks, f *consumer.Feed) {
+			if s := only(t, h, f); s.status != "active" {
+				t.Errorf("%+v", s)
+			}
+		}},
+		"withdraw": {func(t *testing.T, _ *hooks, f *consumer.Feed) { f.Register.Callback = "" }, withdrawn},
+	} {
+		t.Run(name, func(t *testing.T) {
+			steps := 0
+			for n := 1; ; n++ {
+				over := false
+				for _, after := range []bool{false, true} {
+					synctest.Test(t, func(t *testing.T) {
+						h := newHooks("log-1/all")
+						f := registering(t, h)
+						if c.before != nil {
+							stop := keep(t, f)
+							pass(time.Minute)
+							stop()
+							f = again(f)
+							c.before(t, h, f)
+						}
+						real := f.Store.(entityevent.Store)
+						for crash := n; crash > 0; crash /= 3 { // and perhaps again, sooner
+							ctx, cancel := context.WithCancel(t.Context())
+							d := &dying{Store: real, h: h, stop: cancel, left: crash, after: after}
+							f.Store, f.HTTP, f.Register.Authority.Store = d, &http.Client{Transport: d}, d
+							go func() { <-time.After(time.Hour); cancel() }()
+							if err := f.KeepRegistered(ctx); err != nil {
+								t.Fatal(err)
+							}
+							cancel()
+							over = over || d.left > 0
+							f = again(f)
+						}
+						f.Store, f.HTTP, f.Register.Authority = real, &http.Client{Transport: h}, authority(f)
+						f.Register.Authority.Store = real
+						ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+						defer cancel()
+						if err := f.KeepRegistered(ctx); err != nil {
+							t.Fatal(err)
+						}
+						if c.check == nil {
+							only(t, h, f)
+						} else {
+							c.check(t, h, f)
+						}
+						<-time.After(time.Hour)
+					})
+				}
+				if steps = n; over || t.Failed() {
+					break
+				}
+			}
+			t.Logf("%d steps", steps)
+			if steps < 4 {
+				t.Errorf("only %d steps were broken off", steps)
+			}
+		})
+	}
+}
+
+// Nothing that is secret stands in the log, in what is shown, or in what is stored.
+func TestRegistrationKeepsSecrets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHooks("log-1/all")
+		f := registering(t, h)
+		var log strings.Builder
+		f.Logger = logTo(&log)
+		echo := func(r *http.Request, serve func() *http.Response) (*http.Response, error) {
+			serve()
+			h.mu.Lock()
+			sent := h.bodies[len(h.bodies)-1]
+			h.mu.Unlock()
+			return says(403, "what is this: "+sent)(r, nil)
+		}
+		h.fate(unheard, unheard, unheard, unheard, echo)
+		stop := keep(t, f)
+		pass(10 * time.Minute)
+		shown := fmt.Sprintf("%+v", status(t, f).Registration)
+		pass(2 * time.Hour)
+		h.change(func(s *hook) { s.status, s.message = "suspended", "the subscriber refuses the token "+s.token })
+		f.Register.MaxPending = 1
+		pass(10 * time.Minute)
+		shown += fmt.Sprintf("%+v", status(t, f).Registration)
+		stop()
+		docs, err := f.Store.List(t.Context(), "registered")
+		if err != nil || len(docs) != 1 {
+			t.Fatal(docs, err)
+		}
+		for what, text := range map[string]string{"log": log.String(), "status": shown, "store": string(docs[0].Body)} {
+			if text == "" {
+				t.Errorf("%s: nothing", what)
+			}
+			for _, secret := range []string{"eyJ", "sesame"} {
+				if strings.Contains(text, secret) {
+					t.Errorf("%s: %s", what, text)
+				}
+			}
+		}
+	})
+}
