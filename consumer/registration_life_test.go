@@ -418,7 +418,7 @@ func TestRegistrationSurvivesCrashes(t *testing.T) {
 							ctx, cancel := context.WithCancel(t.Context())
 							d := &dying{Store: real, h: h, stop: cancel, left: crash, after: after}
 							f.Store, f.HTTP, f.Register.Authority.Store = d, &http.Client{Transport: d}, d
-							go func() { <-time.After(time.Hour); cancel() }()
+							go func() { <-time.After(11 * time.Minute); cancel() }()
 							if err := f.KeepRegistered(ctx); err != nil {
 								t.Fatal(err)
 							}
@@ -428,7 +428,7 @@ func TestRegistrationSurvivesCrashes(t *testing.T) {
 						}
 						f.Store, f.HTTP, f.Register.Authority = real, &http.Client{Transport: h}, authority(f)
 						f.Register.Authority.Store = real
-						ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+						ctx, cancel := context.WithTimeout(t.Context(), 80*time.Minute)
 						defer cancel()
 						if err := f.KeepRegistered(ctx); err != nil {
 							t.Fatal(err)
