@@ -33,6 +33,9 @@ type Pusher struct {
 	SuspendAfter time.Duration // of failure without one success; also the longest wait that a subscriber may ask for. Default 24h.
 	UserAgent    string        // Default "resosync".
 	Logger       *slog.Logger  // Default: discards.
+	// Changed is called with the state whenever its Status was changed, after that was stored, by whomever. It should
+	// return soon, for nothing is pushed meanwhile. nil: nobody asks.
+	Changed func(SubscriptionState)
 
 	mu        sync.Mutex
 	woken     bool
@@ -185,7 +188,7 @@ func (r *run) refresh(ctx context.Context) error {
 	r.version, r.moved, r.urgent = doc.Version, time.Time{}, false
 	if r.state.Endpoint != r.sub.endpoint() {
 		r.log.Info("subscription has another callback or token: trying it", "seq", r.state.Cursor)
-		r.state.resume()
+		r.state.Resume()
 		r.state.Endpoint = r.sub.endpoint()
 		return r.write(ctx)
 	}
@@ -199,10 +202,7 @@ func (r *run) begin(ctx context.Context) error {
 		return fmt.Errorf("read head: %w", err)
 	}
 	r.version = 0
-	r.state = SubscriptionState{
-		Name: r.sub.Name, Status: Active, Endpoint: r.sub.endpoint(),
-		Cursor: page.Head, Acknowledged: page.Head,
-	}
+	r.state = beginning(r.sub, page.Head)
 	r.log.Info("subscription begins", "seq", page.Head)
 	return r.write(ctx)
 }
