@@ -53,7 +53,7 @@ const (
 const (
 	lookEvery    = 5 * time.Minute // drawn from 4 to 6, so that many agents do not ask at once
 	refusedEvery = time.Hour       // when the producer does not want it
-	anewEvery    = time.Hour       // at least between two subscriptions, when somebody else ended the first
+	anewEvery    = time.Hour       // when somebody else ends one subscription after another
 	startEvery   = 2 * time.Second // for the beginning of a first load
 )
 

@@ -83,9 +83,9 @@ func (r *registrar) begin(ctx context.Context, p entityevent.Position) (time.Dur
 		r.waiting("for the beginning of the first load")
 		return startEvery, nil
 	}
-	if anew := time.Until(r.now.Since.Add(anewEvery)); !r.now.Since.IsZero() && anew > 0 {
-		r.waiting("the one before was ended; the next follows an hour after it")
-		return anew, nil
+	if wait := time.Until(r.now.Anew); wait > 0 {
+		r.waiting("two subscriptions were ended within an hour by somebody else; the next follows at " + r.now.Anew.Format(time.RFC3339))
+		return wait, nil
 	}
 	if p.Log != "" {
 		r.client.pace.named(true)
@@ -273,18 +273,21 @@ func withoutTokens(text string) string {
 	return text
 }
 
-// lost forgets the subscription, which somebody else ended.
+// lost forgets the subscription, which somebody else ended. The next follows at once, but not every time.
 func (r *registrar) lost(ctx context.Context, why string) error {
 	r.Logger.Warn("the subscription at the producer is gone", "subscription", r.now.UUID, "reason", why)
-	since := r.now.Since
+	anew := time.Now().UTC()
+	if soonest := r.now.Anew.Add(anewEvery); !r.now.Anew.IsZero() && anew.Before(soonest) {
+		anew = soonest
+	}
 	r.forget()
-	r.now.Since = since
+	r.now.Anew = anew
 	return r.write(ctx)
 }
 
 func (r *registrar) forget() {
 	r.retire(r.now.Token)
-	r.now = registered{Root: r.now.Root, Access: r.now.Access, Old: r.now.Old}
+	r.now = registered{Root: r.now.Root, Access: r.now.Access, Old: r.now.Old, Anew: r.now.Anew}
 }
 
 // How the registration is, for Status.

@@ -118,7 +118,7 @@ func TestEndedByOthers(t *testing.T) {
 				h := newHooks("log-1/all")
 				f := registering(t, h)
 				defer keep(t, f)()
-				pass(2 * time.Hour)
+				pass(time.Minute)
 				before := only(t, h, f).token
 				if end(h); name == "unknown when due" {
 					_ = f.Register.Authority.Revoke(t.Context(), goodTokens(t, f)[0].ID)
@@ -386,7 +386,6 @@ func TestRegistrationSurvivesCrashes(t *testing.T) {
 			}
 		}},
 		"anew": {func(t *testing.T, h *hooks, f *consumer.Feed) {
-			pass(2 * time.Hour)
 			h.change(func(s *hook) { s.status = "cancelled" })
 		}, nil},
 		"resume": {func(t *testing.T, h *hooks, f *consumer.Feed) {

@@ -21,7 +21,8 @@ type registered struct {
 	Access string    `json:"access,omitempty"` // sealed: with what the feed asks there, to cancel when it is configured no more
 	Self   string    `json:"self,omitempty"`   // the URL of the subscription; empty: there is none
 	UUID   string    `json:"uuid,omitempty"`
-	Since  time.Time `json:"since,omitzero"`  // when it was registered, or the last that was lost
+	Since  time.Time `json:"since,omitzero"`  // when it was registered
+	Anew   time.Time `json:"anew,omitzero"`   // when another could follow the last that somebody else ended
 	Terms  terms     `json:"terms"`           // as the producer has them
 	Token  pushToken `json:"token"`           // as the producer has it
 	Sent   *sending  `json:"sent,omitempty"`  // what the producer has not answered yet
