@@ -2,7 +2,11 @@ package subscription
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
+	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/producer"
 )
 
@@ -10,17 +14,156 @@ import (
 // go on when they are resumed. One whose client is no longer in the configuration, or whose secrets cannot be opened, or
 // whose event types now belong to an endpoint of the configuration, is suspended with that reason instead.
 func (a *API) Active(ctx context.Context) ([]producer.Subscription, error) {
-	return nil, nil
+	all, err := a.registrations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	states, err := a.states(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var subs []producer.Subscription
+	for _, r := range all {
+		state, there := states[r.UUID]
+		if !there || state.Status == producer.Cancelled {
+			continue
+		}
+		sub, reason, err := a.revive(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if reason == "" {
+			subs = append(subs, sub)
+			continue
+		}
+		if state.Status == producer.Active {
+			if err := a.suspend(ctx, r.UUID, reason); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return subs, nil
 }
+
+// revive is what is pushed to, or why it cannot be.
+func (a *API) revive(ctx context.Context, r *registration) (sub producer.Subscription, reason string, err error) {
+	client, known := a.Clients(r.Client)
+	if !known {
+		return sub, "its client " + r.Client + " is no longer in the configuration; when it is there again, resume the subscription", nil
+	}
+	set, err := r.settings(a.Seal)
+	if err != nil {
+		return sub, errUnreadable.Detail, nil
+	}
+	err = a.checkTypes(ctx, client, r.EventTypes)
+	if refusal := producer.RefusalOf(err); err != nil && refusal.Status != 503 {
+		return sub, refusal.Detail, nil
+	}
+	return a.subscription(r, client, set), "", err
+}
+
+// suspend stops a subscription where it stands, unless it is cancelled.
+func (a *API) suspend(ctx context.Context, name, reason string) error {
+	_, err := producer.ChangeState(ctx, a.Store, name, func(s *producer.SubscriptionState) ([]entityevent.Doc, error) {
+		if s.Status == producer.Cancelled {
+			return nil, errSettled
+		}
+		s.Suspend(reason)
+		return nil, nil
+	})
+	return err
+}
+
+// SuspendClient suspends all subscriptions of a client that are not cancelled, with a reason for people, and returns their
+// names. It is durable when it returns. After an error some may be suspended, which are returned, and it may be repeated.
+func (a *API) SuspendClient(ctx context.Context, client, reason string) ([]string, error) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	all, err := a.registrations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, r := range all {
+		if r.Client != client {
+			continue
+		}
+		switch err := a.suspend(ctx, r.UUID, reason); {
+		case err == nil:
+			names = append(names, r.UUID)
+			a.Pushers.Wake(r.UUID)
+		case !errors.Is(err, errSettled) && !errors.Is(err, entityevent.ErrAbsent):
+			return names, err
+		}
+	}
+	return names, nil
+}
+
+// keepCancelled is how long a cancelled subscription can be read.
+const keepCancelled = 30 * 24 * time.Hour
 
 // Sweep forgets what was cancelled 30 days ago, and the idempotency keys of yesterday. It may run beside all else; what
 // it could not do the next one does.
 func (a *API) Sweep(ctx context.Context) error {
+	return errors.Join(a.sweepCancelled(ctx), a.sweepKeys(ctx))
+}
+
+// sweepCancelled forgets each subscription with its registration.
+func (a *API) sweepCancelled(ctx context.Context) error {
+	docs, err := a.Store.List(ctx, producer.SubscriptionKind)
+	if err != nil {
+		return fmt.Errorf("list subscriptions: %w", err)
+	}
+	for _, doc := range docs {
+		state, err := parseState(doc)
+		if err != nil {
+			return err
+		}
+		if state.Status != producer.Cancelled || time.Since(state.Since) < keepCancelled {
+			continue
+		}
+		reg, err := a.Store.Get(ctx, registrationKind, doc.ID)
+		if err != nil {
+			return fmt.Errorf("registration %s: %w", doc.ID, err)
+		}
+		if reg.Version == 0 {
+			continue
+		}
+		if err := a.drop(ctx, doc, reg); err != nil {
+			return fmt.Errorf("forget subscription %s: %w", doc.ID, err)
+		}
+	}
 	return nil
 }
 
-// SuspendClient suspends all subscriptions of a client that are not cancelled, with a reason for people, and returns their
-// names. It is durable when it returns.
-func (a *API) SuspendClient(ctx context.Context, client, reason string) ([]string, error) {
-	return nil, nil
+func (a *API) sweepKeys(ctx context.Context) error {
+	docs, err := a.Store.List(ctx, idempotencyKind)
+	if err != nil {
+		return fmt.Errorf("list idempotency keys: %w", err)
+	}
+	for _, doc := range docs {
+		k, err := parseKey(doc)
+		if err != nil {
+			return err
+		}
+		if !k.over() {
+			continue
+		}
+		if err := a.drop(ctx, doc); err != nil {
+			return fmt.Errorf("forget idempotency keys: %w", err)
+		}
+	}
+	return nil
+}
+
+// drop removes documents in one commit, unless one of them was changed meanwhile.
+func (a *API) drop(ctx context.Context, docs ...entityevent.Doc) error {
+	for i := range docs {
+		docs[i].Body = nil
+	}
+	_, err := a.Store.Apply(ctx, entityevent.Commit{Docs: docs})
+	if errors.Is(err, entityevent.ErrConflict) {
+		return nil
+	}
+	return err
 }

@@ -1,0 +1,131 @@
+package subscription
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/reply"
+	"github.com/resosync/resosync/producer"
+)
+
+// document is a subscription as its owner sees it: without callback URL, token and secret.
+type document struct {
+	Links         reply.Links                 `json:"_links"`
+	UUID          string                      `json:"UUID"`
+	Status        producer.SubscriptionStatus `json:"status"`
+	Mode          producer.Mode               `json:"mode"`
+	EventTypes    []string                    `json:"eventTypes"` // empty: all
+	Cursor        entityevent.Sequence        `json:"cursor"`
+	LastError     string                      `json:"lastError,omitempty"`
+	Message       string                      `json:"message,omitempty"`
+	Protocol      producer.Protocol           `json:"protocol"`
+	ConsumerLabel string                      `json:"consumerLabel,omitempty"`
+	BatchSize     int                         `json:"batchSize"`
+	Timeout       string                      `json:"timeout"`
+	Client        string                      `json:"client"`
+	Created       time.Time                   `json:"created"`
+}
+
+func represent(r *registration, s producer.SubscriptionState) document {
+	self := path(r.UUID)
+	return document{
+		Links: reply.Links{"self": reply.Link{Href: self}, "event-types": reply.Link{Href: "/event-types"},
+			"resume": reply.Link{Href: self + "/resume"}, "cancel": reply.Link{Href: self}},
+		UUID: r.UUID, Status: s.Status, Mode: r.Mode, EventTypes: append([]string{}, r.EventTypes...), Cursor: s.Cursor,
+		LastError: s.LastError, Message: s.Reason, Protocol: r.Protocol, ConsumerLabel: r.Label,
+		BatchSize: r.BatchSize, Timeout: r.Timeout.String(), Client: r.Client, Created: r.Created,
+	}
+}
+
+// list answers with the caller's subscriptions; the admin token sees all, or those of ?client.
+func (x *exchange) list() error {
+	name := x.r.URL.Query().Get("client")
+	if _, known := x.Clients(x.who.Name); known || name != "" {
+		owner, err := x.owner()
+		if err != nil {
+			return err
+		}
+		name = owner.Name
+	} else if !x.who.admin {
+		name = x.who.Name
+	}
+	all, err := x.registrations(x.r.Context())
+	if err != nil {
+		return err
+	}
+	states, err := x.states(x.r.Context())
+	if err != nil {
+		return err
+	}
+	shown := []document{}
+	for _, r := range all {
+		if state, there := states[r.UUID]; there && (name == "" || r.Client == name) {
+			shown = append(shown, represent(r, state))
+		}
+	}
+	return x.answer(http.StatusOK, map[string]any{
+		"_links": reply.Links{"self": reply.Link{Href: "/subscriptions"}, "event-types": reply.Link{Href: "/event-types"},
+			"subscription": reply.Link{Href: "/subscriptions/{uuid}", Templated: true}},
+		"totalCount": len(shown),
+		"_embedded":  map[string]any{"subscriptions": shown},
+	})
+}
+
+// read answers with one subscription.
+func (x *exchange) read() error {
+	r, err := x.find()
+	if err != nil {
+		return err
+	}
+	doc, err := x.Store.Get(x.r.Context(), producer.SubscriptionKind, r.UUID)
+	if err != nil {
+		return fmt.Errorf("subscription %s: %w", r.UUID, err)
+	}
+	if doc.Version == 0 {
+		return errUnknown
+	}
+	state, err := parseState(doc)
+	if err != nil {
+		return err
+	}
+	return x.answer(http.StatusOK, represent(r, state))
+}
+
+// errUnknown is the answer to a UUID that is nobody's, or another's.
+var errUnknown = refuse(http.StatusNotFound, "There is no such subscription of yours: GET /subscriptions lists those there are")
+
+// find returns the registration that the path names, if the caller may see it.
+func (x *exchange) find() (*registration, error) {
+	if id, err := uuid.Parse(x.uuid); err != nil || id.String() != x.uuid {
+		return nil, errUnknown
+	}
+	r, err := x.registration(x.uuid)
+	if err == nil && r.Client != x.who.Name && !x.who.admin {
+		err = errUnknown
+	}
+	return r, err
+}
+
+// registration reads the one of this UUID as it is now.
+func (x *exchange) registration(id string) (*registration, error) {
+	doc, err := x.Store.Get(x.r.Context(), registrationKind, id)
+	if err != nil {
+		return nil, fmt.Errorf("registration %s: %w", id, err)
+	}
+	if doc.Version == 0 {
+		return nil, errUnknown
+	}
+	return parseRegistration(doc)
+}
+
+func parseState(doc entityevent.Doc) (s producer.SubscriptionState, err error) {
+	if err = json.Unmarshal(doc.Body, &s); err != nil {
+		err = fmt.Errorf("state of subscription %s: %w", doc.ID, err)
+	}
+	return s, err
+}
