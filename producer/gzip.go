@@ -2,6 +2,7 @@ package producer
 
 import (
 	"io"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +34,9 @@ func (a *appender) Write(p []byte) (int, error) {
 	*a = append(*a, p...)
 	return len(p), nil
 }
+
+// AcceptsGzip says whether an answer to a request with these headers may be compressed.
+func AcceptsGzip(h http.Header) bool { return acceptsGzip(strings.Join(h["Accept-Encoding"], ",")) }
 
 // acceptsGzip reads Accept-Encoding (RFC 9110, 12.5.3): whether gzip is accepted, and not less than no
 // encoding at all. Without the header nothing is compressed.

@@ -182,7 +182,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, version string, x
 		return nil
 	}
 	x.format = formatOf("", r.Header)
-	x.gzip = acceptsGzip(strings.Join(r.Header["Accept-Encoding"], ","))
+	x.gzip = AcceptsGzip(r.Header)
 	if writes(r.Method) {
 		return x.write()
 	}

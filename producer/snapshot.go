@@ -37,7 +37,7 @@ func (s *Snapshot) View() entityevent.View {
 // Head returns the newest sequence of the log, and its name as the client knows it: that of EntityEvent-Log.
 func (s *Snapshot) Head(ctx context.Context) (head entityevent.Sequence, log string, err error) {
 	page, err := s.server.Store.Events(ctx, s.View(), entityevent.EventQuery{Order: entityevent.NewestFirst, Limit: 1})
-	return page.Head, string(page.Log) + "/" + s.client.Profile, err
+	return page.Head, string(page.Log) + "/" + cmp.Or(s.client.Profile, "all"), err
 }
 
 // Resources returns the resources that there may be records of, parents first.

@@ -31,7 +31,7 @@ type Tasks struct {
 	// Clients returns the client of this name as it is configured now: what a task of his may see. It is false for one
 	// that is no longer there; his tasks are cancelled.
 	Clients   func(name string) (producer.Client, bool)
-	Folder    string                  // for results; made when it is needed, and its own: what is in it and no result is removed
+	Folder    string                  // for results; made when it is needed. Other results in it are removed.
 	Root      string                  // absolute public URL, without a slash at its end
 	Holds     *producer.Holds         // of the requests that wait for the end of a task; may be shared. Default: its own.
 	Callbacks producer.CallbackDialer // where results may be posted
@@ -39,15 +39,16 @@ type Tasks struct {
 	UserAgent string       // of posts. Default resosync.
 	Logger    *slog.Logger // Default: discards.
 
-	own   producer.Holds
-	begun sync.Once
-	wake  chan struct{} // something is to be done
-	posts *http.Client
-	disk  func(folder string) (free, total uint64, err error)
+	own    producer.Holds
+	begun  sync.Once
+	wake   chan struct{} // something is to be done
+	disk   func(folder string) (free, total uint64, err error)
+	create func(path string) (writable, error)
 
 	mu     sync.Mutex // of what follows and of the tasks' states; nobody waits for the store with it
 	loaded bool
 	tasks  map[string]*task
+	client *http.Client // of posts
 }
 
 // Limits of tasks.

@@ -1,0 +1,109 @@
+package task
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/resosync/resosync/entityevent/reply"
+	"github.com/resosync/resosync/producer"
+)
+
+// mediaTypes are those of results.
+var mediaTypes = map[string]string{snapshot: "application/x-ndjson", digests: reply.JSON}
+
+// maxParts is how many ranges of a result are sent in one answer. Who asks for more gets all of it (RFC 9110, 14.2).
+const maxParts = 64
+
+// result answers GET /tasks/{id}/result.
+func (a *asked) result(w http.ResponseWriter, r *http.Request) {
+	s := a.state
+	switch {
+	case !s.over():
+		a.refuse(w, r, &reply.Refusal{Status: http.StatusNotFound, Detail: "The task is not done yet: ask " + self(a.task.id)})
+		return
+	case s.Status != succeeded:
+		a.refuse(w, r, &reply.Refusal{Status: http.StatusNotFound, Detail: "The task has no result: " + s.Detail})
+		return
+	case s.Outcome.Sight != sight(a.client):
+		a.refuse(w, r, refused("You may see something else by now than when this result was made: POST /tasks for another"))
+		return
+	}
+	stored, err := openResult(a.path(a.task.id))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
+		a.logger().ErrorContext(r.Context(), "the result of a task is not to be read", "task", a.task.id, "err", err)
+		err = &reply.Refusal{Status: http.StatusNotFound, Detail: "The result was lost: POST /tasks for another"}
+	}
+	if err != nil {
+		a.refuse(w, r, err)
+		return
+	}
+	defer stored.Close()
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", mediaTypes[s.Type])
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("EntityEvent-Log", s.Outcome.Log)
+	h.Set("EntityEvent-After", s.Outcome.Sequence.String())
+	h.Set("EntityEvent-Through", s.Outcome.Through.String())
+	h.Add("Vary", "Accept-Encoding")
+	if strings.Count(r.Header.Get("Range"), ",") >= maxParts {
+		r.Header.Del("Range")
+	}
+	tag, content := a.task.id, io.ReadSeeker(stored.plain())
+	if producer.AcceptsGzip(r.Header) {
+		tag, content = tag+"-gzip", stored.compressed()
+		h.Set("Content-Encoding", "gzip")
+		h.Set("Content-Length", strconv.FormatInt(stored.packed, 10)) // of a range, ServeContent says it
+	}
+	h.Set("ETag", `"`+tag+`"`) // a task has one result
+	refusing := &refusing{ResponseWriter: w}
+	http.ServeContent(refusing, r, "", time.Time{}, content)
+	refusing.end()
+}
+
+// refusing is an http.ResponseWriter that answers in its own words where others refuse.
+type refusing struct {
+	http.ResponseWriter
+	refusal *reply.Refusal // nil: nobody refused
+}
+
+var refusals = map[int]string{
+	http.StatusPreconditionFailed:           "The result has another entity tag",
+	http.StatusRequestedRangeNotSatisfiable: "The result is shorter, as Content-Range says",
+}
+
+// Unwrap suits http.ResponseController.
+func (w *refusing) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w *refusing) WriteHeader(status int) {
+	if status >= 400 {
+		w.refusal = &reply.Refusal{Status: status, Detail: refusals[status]}
+		return
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *refusing) Write(p []byte) (int, error) {
+	if w.refusal != nil {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *refusing) end() {
+	if w.refusal == nil {
+		return
+	}
+	h := w.Header()
+	for _, name := range []string{"Content-Length", "Content-Encoding", "EntityEvent-Log", "EntityEvent-After", "EntityEvent-Through"} {
+		h.Del(name)
+	}
+	reply.Refuse(w.ResponseWriter, w.refusal)
+}

@@ -1,0 +1,112 @@
+package task
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/resosync/resosync/entityevent/bearer"
+	"github.com/resosync/resosync/entityevent/reply"
+	"github.com/resosync/resosync/producer"
+)
+
+// When a poller should ask again: soon about a task that is new, later about one that takes its time.
+const (
+	soon  = time.Second
+	later = 30 * time.Second
+)
+
+func pollAfter(created time.Time) time.Duration {
+	return min(max(time.Since(created)/10, soon), later)
+}
+
+// self is the path of a task.
+func self(id string) string { return "/tasks/" + id }
+
+// resultOf is the path of its result.
+func resultOf(id string) string { return self(id) + "/result" }
+
+func (t *Tasks) url(id string) string { return t.Root + self(id) }
+
+// show answers GET /tasks/{id}.
+func (a *asked) show(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Add("Vary", "Accept")
+	if wait := producer.PreferWait(r.Header); wait > 0 && r.Method == http.MethodGet {
+		if err := a.wait(r, time.Duration(wait)*time.Second); err != nil {
+			a.refuse(w, r, err)
+			return
+		}
+		h.Set("Preference-Applied", "wait="+strconv.Itoa(wait))
+	}
+	hal := reply.Preferred(r.Header, reply.JSON, reply.HAL) == reply.HAL
+	id, s := a.task.id, a.state
+	switch {
+	case s.Status == failed:
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Title: failed, Detail: s.Detail})
+	case s.Status == cancelled:
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Title: cancelled, Detail: s.Detail})
+	case s.Status == succeeded && hal:
+		h.Set("Location", a.Root+resultOf(id))
+		reply.Write(w, http.StatusSeeOther, reply.HAL, s.document(id))
+	case s.Status == succeeded:
+		h.Set("Location", a.url(id))
+		o := s.Outcome
+		reply.Write(w, http.StatusOK, reply.JSON, map[string]any{
+			"status": s.Status, "sequence": o.Sequence, "through": o.Through, "log": o.Log, "count": o.Count, "href": resultOf(id),
+		})
+	case hal:
+		document := s.document(id)
+		document["progress"] = a.task.progress.Load()
+		reply.Write(w, http.StatusOK, reply.HAL, document)
+	default:
+		h.Set("Location", a.url(id))
+		h.Set("Retry-After", reply.Seconds(pollAfter(s.Created)))
+		reply.Write(w, http.StatusAccepted, reply.JSON, map[string]any{"status": s.Status, "progress": a.task.progress.Load()})
+	}
+}
+
+// document is a task as HAL.
+func (s *state) document(id string) map[string]any {
+	links := reply.Links{"self": reply.Link{Href: self(id)}}
+	document := map[string]any{"_links": links, "UUID": id, "status": s.Status}
+	if o := s.Outcome; s.Status == succeeded {
+		links["result"] = reply.Link{Href: resultOf(id)}
+		document["sequence"], document["through"], document["log"] = o.Sequence, o.Through, o.Log
+		document["count"], document["href"] = o.Count, resultOf(id)
+	}
+	return document
+}
+
+// wait holds the request until the task ended, or for so long. The client must still be admitted then.
+func (a *asked) wait(r *http.Request, d time.Duration) error {
+	if a.state.over() {
+		return nil
+	}
+	hold := a.holds().Begin(d)
+	if hold == nil {
+		return &reply.Refusal{Status: http.StatusServiceUnavailable, Wait: 30 * time.Second, Detail: "Too many requests wait here: ask again after the time in Retry-After, or without Prefer: wait"}
+	}
+	defer a.holds().End(hold)
+	select {
+	case <-a.task.over:
+	case <-hold.C:
+	case <-r.Context().Done():
+		panic(http.ErrAbortHandler) // the client is gone
+	}
+	client, err := a.Gate.Admit(r, bearer.ScopeRead)
+	if err != nil {
+		return err
+	}
+	a.task, a.state, err = a.get(a.task.id, client.Name)
+	return err
+}
+
+// stop answers DELETE /tasks/{id}: it cancels the task, or drops its result. The task has stopped at the next record.
+func (a *asked) stop(w http.ResponseWriter, r *http.Request) {
+	if err := a.abandon(r.Context(), a.task, "It was cancelled by its client"); err != nil {
+		a.refuse(w, r, err)
+		return
+	}
+	reply.Write(w, http.StatusNoContent, "", nil)
+}
