@@ -197,6 +197,7 @@ func TestParseProblems(t *testing.T) {
 		{fmt.Sprintf(subscription, ", label: ' x'"), "label: it begins or ends with a space"},
 		{fmt.Sprintf(subscription, `, label: "x\ny"`), "label: it has characters that do not print"},
 		{fmt.Sprintf(subscription, ", label: "+strings.Repeat("x", 256)), "label: it is longer than 255"},
+		{strings.Replace(fmt.Sprintf(subscription, ""), "name: s,", "name: registered,", 1), "producer.subscriptions[0].name: registered is what figures call"},
 		{fmt.Sprintf(subscription, ", protocol: soap"), `protocol: unknown protocol "soap": want reso or hal`},
 		{fmt.Sprintf(subscription, ", secret: whsec_dG9vc2hvcnQ="), "secret: want whsec_ and the base64"},
 		{fmt.Sprintf(subscription, ", secret: '%'"), "secret: want whsec_ and the base64"},

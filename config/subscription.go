@@ -13,6 +13,9 @@ func (r *reader) subscriptions(p *Producer, clients map[string]bool) {
 	for i, s := range p.Subscriptions {
 		path := fmt.Sprintf("producer.subscriptions[%d]", i)
 		r.unique(path, s.Name, names)
+		if s.Name == "registered" {
+			r.report(path+".name", "registered is what figures call all those that clients register: choose another")
+		}
 		switch {
 		case s.Client == "":
 			r.report(path+".client", "missing: name the client whose subscription it is")
