@@ -30,7 +30,7 @@ func (a *agent) admin() http.Handler {
 	a.ops(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := a.gate.Admit(r, bearer.ScopeAdmin); err != nil {
-			deny(w, err)
+			producer.Refuse(w, r, err, a.logger)
 			return
 		}
 		route(mux, w, r)
@@ -67,19 +67,6 @@ func route(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reply.Refuse(w, &reply.Refusal{Status: http.StatusMethodNotAllowed, Detail: "not here: the methods are " + w.Header().Get("Allow")})
-}
-
-// deny answers whoever is not admitted. It repeats nothing of what the store said.
-func deny(w http.ResponseWriter, err error) {
-	switch {
-	case errors.Is(err, bearer.ErrUnauthorized):
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnauthorized, Detail: err.Error()})
-	case errors.Is(err, bearer.ErrAudience), errors.Is(err, producer.ErrForbidden):
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusForbidden, Detail: err.Error()})
-	default:
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusServiceUnavailable, Detail: "the token cannot be checked: the store does not answer", Wait: time.Minute})
-	}
 }
 
 // refuse answers one who was admitted with what an error means.
@@ -220,10 +207,13 @@ type clientSecret struct {
 
 // revokedClient is the answer to the revocation of a client.
 type revokedClient struct {
-	Client string   `json:"client"`
-	Tokens int      `json:"tokens"`           // issued ones that ended, beside those that the secret got
-	Pushes []string `json:"pushes,omitempty"` // subscriptions by which it is still pushed to: they need no token of ours
+	Client    string   `json:"client"`
+	Tokens    int      `json:"tokens"`              // issued ones that ended, beside those that the secret got
+	Pushes    []string `json:"pushes,omitempty"`    // subscriptions by which it is still pushed to: they need no token of ours
+	Suspended []string `json:"suspended,omitempty"` // those that it registered
 }
+
+const revokedReason = "the client was revoked"
 
 // revokeClient ends what a client has, in the configuration or not.
 func (a *agent) revokeClient(w http.ResponseWriter, r *http.Request) {
@@ -233,9 +223,17 @@ func (a *agent) revokeClient(w http.ResponseWriter, r *http.Request) {
 			done.Pushes = append(done.Pushes, s.Name)
 		}
 	}
-	var err error
-	done.Tokens, err = a.authority.RevokeClient(r.Context(), done.Client)
-	if err != nil && (done.Pushes == nil || !errors.Is(err, bearer.ErrNoClient)) {
+	var unknown, err error
+	done.Tokens, unknown = a.authority.RevokeClient(r.Context(), done.Client)
+	if err = unknown; unknown == nil || errors.Is(unknown, bearer.ErrNoClient) {
+		done.Suspended, err = a.registered.SuspendClient(r.Context(), done.Client, revokedReason) // after its tokens, lest it registers more
+	}
+	a.box.End(done.Client)
+	a.sessions.End(done.Client)
+	if err == nil && done.Pushes == nil && done.Suspended == nil {
+		err = unknown
+	}
+	if err != nil {
 		refuse(w, err)
 		return
 	}

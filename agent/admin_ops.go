@@ -53,13 +53,28 @@ func (a *agent) serveResume(w http.ResponseWriter, r *http.Request) {
 		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: fmt.Sprintf("subscription %q is no longer in the configuration: add it to producer.subscriptions, and it goes on from %d", name, states[i].Cursor)})
 		return
 	}
-	if err := producer.Resume(r.Context(), a.store, name); err != nil {
+	var q resumeRequest
+	if !readBody(w, r, &q) {
+		return
+	}
+	head, err := a.head(r.Context())
+	if err == nil && q.FromSequence != nil && *q.FromSequence > head {
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("the log ends at %d: name a sequence up to it", head)})
+		return
+	}
+	if err == nil {
+		_, err = producer.ChangeState(r.Context(), a.store, name, func(s *producer.SubscriptionState) ([]entityevent.Doc, error) {
+			if s.Resume(); q.FromSequence != nil {
+				s.Replay(*q.FromSequence)
+			}
+			return nil, nil
+		})
+	}
+	if err != nil {
 		refuse(w, err)
 		return
 	}
-	if p := a.pushers[name]; p != nil {
-		p.Wake()
-	}
+	a.pushers.Wake(name)
 	reply.Write(w, http.StatusAccepted, reply.JSON, states[i])
 }
 
@@ -248,9 +263,7 @@ func (a *agent) serveNewLog(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	for _, p := range a.pushers {
-		p.Wake()
-	}
+	a.pushers.wakeAll()
 	a.logger.Warn("the log has a new name: its readers load anew", "before", done.Before, "log", done.Log, "seq", done.Head)
 	reply.Write(w, http.StatusCreated, reply.JSON, done)
 }

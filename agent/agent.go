@@ -17,6 +17,10 @@ import (
 	"github.com/resosync/resosync/entityevent/metadata"
 	"github.com/resosync/resosync/entityevent/sqlite"
 	"github.com/resosync/resosync/producer"
+	"github.com/resosync/resosync/producer/box"
+	sessions "github.com/resosync/resosync/producer/session"
+	"github.com/resosync/resosync/producer/subscription"
+	"github.com/resosync/resosync/producer/task"
 )
 
 // errStopping ends what waits when the agent stops.
@@ -25,6 +29,7 @@ var errStopping = errors.New("the agent is stopping")
 // agent is the parts of one agent, wired. `run` sets them going; a command serves itself with them.
 type agent struct {
 	config        *config.Config
+	root          string // how others reach it
 	logger        *slog.Logger
 	opened        time.Time
 	store         *sqlite.Store
@@ -32,10 +37,17 @@ type agent struct {
 	profiles      []entityevent.Profile // set in the store before records are written
 	gate          gate
 	schemas       map[string]*producer.Schema // by feed
+	servers       map[string]*producer.Server // by feed
 	feeds         []*consumer.Feed
 	limits        map[string]limit // by feed
 	subscriptions []producer.Subscription
-	pushers       map[string]*producer.Pusher // by subscription; none run for a command
+	registered    *subscription.API
+	tasks         *task.Tasks
+	box           *box.Events
+	sessions      *sessions.Sessions
+	pushers       *pushers
+	callbacks     *http.Client    // what pushes use
+	holds         *producer.Holds // of all requests that wait for news
 	probe         probe
 	lookout       lookout
 	review        *review
@@ -44,9 +56,10 @@ type agent struct {
 	teardown      teardown
 }
 
-// open wires an agent on a data folder that this process holds. Close it before the folder.
-func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logger) (_ *agent, err error) {
-	a := &agent{config: c, logger: logger, opened: time.Now(), schemas: map[string]*producer.Schema{}, limits: limits(c), metrics: newMetrics()}
+// open wires an agent, which others reach at root, on a data folder that this process holds. Close it before the folder.
+func open(ctx context.Context, c *config.Config, held *folder, root string, logger *slog.Logger) (_ *agent, err error) {
+	a := &agent{config: c, root: root, logger: logger, opened: time.Now(), schemas: map[string]*producer.Schema{}, servers: map[string]*producer.Server{}, limits: limits(c), metrics: newMetrics(),
+		holds: &producer.Holds{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -105,9 +118,13 @@ func open(ctx context.Context, c *config.Config, held *folder, logger *slog.Logg
 			return nil, err
 		}
 		a.schemas[feed].Logger = logger
+		prefix := feedPath(c, feed)
+		a.servers[feed] = &producer.Server{Store: a.store, Feed: feed, Root: root + prefix, Prefix: prefix, Schema: a.schemas[feed], Gate: a.gate,
+			Writable: feed == entityevent.Local, Holds: a.holds, Logger: logger}
 	}
-	a.subscriptions = subscriptions(c, a.gate.clients)
-	a.feeds = feeds(c, a.store, logger)
+	a.subscriptions = a.fixed()
+	a.follow(held, anonymous(c, masks))
+	a.feeds = feeds(c, root, a.authority, a.store, logger)
 	for _, f := range a.feeds {
 		if err := f.Check(); err != nil {
 			return nil, err
@@ -173,25 +190,37 @@ func feedPath(c *config.Config, feed string) string {
 	return "/feeds/" + feed + "/odata"
 }
 
-func subscriptions(c *config.Config, clients map[string]access) []producer.Subscription {
-	if c.Producer == nil {
+// fixed are the subscriptions of the configuration.
+func (a *agent) fixed() []producer.Subscription {
+	if a.config.Producer == nil {
 		return nil
 	}
+	feed := servedFeed(a.config)
 	var all []producer.Subscription
-	for _, s := range c.Producer.Subscriptions {
-		all = append(all, producer.Subscription{Name: s.Name, Client: s.Client, Mask: clients[s.Client].mask, Profile: clients[s.Client].profile, Feed: servedFeed(c),
-			URL: string(s.URL), Token: string(s.Token), Label: s.Label, BatchEvents: s.Batch, Timeout: s.Timeout})
+	for _, s := range a.config.Producer.Subscriptions {
+		client := a.gate.clients[s.Client]
+		one := producer.Subscription{Name: s.Name, Client: s.Client, Mask: client.mask, Profile: client.profile, Feed: feed,
+			URL: string(s.URL), Token: string(s.Token), Secret: string(s.Secret), Label: s.Label,
+			EventTypes: s.EventTypes, Protocol: producer.Protocol(s.Protocol), BatchEvents: s.Batch, Timeout: s.Timeout}
+		if s.RecordURLs {
+			one.RecordURLs, one.Schema = a.root+feedPath(a.config, feed), a.schemas[feed]
+		}
+		all = append(all, one)
 	}
 	return all
 }
 
-func feeds(c *config.Config, store *sqlite.Store, logger *slog.Logger) []*consumer.Feed {
+func feeds(c *config.Config, root string, authority *bearer.Authority, store *sqlite.Store, logger *slog.Logger) []*consumer.Feed {
 	if c.Consumer == nil {
 		return nil
 	}
 	var all []*consumer.Feed
 	for _, f := range c.Consumer.Feeds {
-		all = append(all, &consumer.Feed{Name: f.Name, URL: f.URL, Token: string(f.Token), Resources: f.Resources, Label: f.Push.Label,
+		registration := &consumer.Registration{Authority: authority}
+		if f.Push.Register {
+			registration.Callback = root + "/webhooks/" + f.Name
+		}
+		all = append(all, &consumer.Feed{Register: registration, Name: f.Name, URL: f.URL, Token: string(f.Token), Resources: f.Resources, Label: f.Push.Label,
 			TokenURL: f.TokenURL, ClientID: f.ClientID, ClientSecret: string(f.ClientSecret),
 			LongPoll: f.LongPoll, Poll: f.Poll, ReconcileAt: f.Reconcile, Rate: float64(f.Limits.Rate), Hourly: f.Limits.Hourly, Daily: f.Limits.Daily,
 			PageSize: f.Page, KeyBatch: f.KeyBatch, Store: store, Logger: logger})
@@ -220,14 +249,10 @@ func (a *agent) feed(name string) *consumer.Feed {
 }
 
 // routes builds the agent's HTTP interface. Requests that wait end with closing.
-func (a *agent) routes(closing context.Context, root string) *routes {
-	h := &routes{feeds: map[string]http.Handler{}, unready: a.unready, metrics: a.metrics.handler(a.gate, a.logger), closing: closing}
-	for feed, schema := range a.schemas {
-		prefix := feedPath(a.config, feed)
-		server := &producer.Server{Store: a.store, Feed: feed, Root: root + prefix, Prefix: prefix, Schema: schema, Gate: a.gate,
-			Writable: feed == entityevent.Local, Logger: a.logger}
-		h.servers = append(h.servers, server)
-		if prefix == "/odata" {
+func (a *agent) routes(closing context.Context) *routes {
+	h := &routes{feeds: map[string]http.Handler{}, ways: a.ways(), unready: a.unready, metrics: a.metrics.handler(a.gate, a.logger), closing: closing}
+	for feed, server := range a.servers {
+		if server.Prefix == "/odata" {
 			h.odata = server
 		} else {
 			h.feeds[feed] = server

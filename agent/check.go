@@ -68,7 +68,7 @@ one FAIL makes the exit status 1.`,
 				for _, client := range cfg.Producer.Clients {
 					findings = append(findings, finding{Subject: "client " + client.Name, OK: true, Text: describeClient(client)})
 				}
-				callbacks := callbackClient(cfg)
+				callbacks := callbackDialer(cfg).Client()
 				defer callbacks.CloseIdleConnections()
 				for _, s := range cfg.Producer.Subscriptions {
 					findings = append(findings, checkSubscription(c.Context(), callbacks, s))

@@ -56,8 +56,8 @@ func (p *program) clientRevokeCommand() *cobra.Command {
 then on is refused, and so is a request that waits for news. The client stays in producer.clients, and may get new ones;
 take it out to end it for good.
 
-Pushes to it go on, for they carry the token that it gave: revoke names the subscriptions. To end these take them out of
-producer.subscriptions and start the agent again.`,
+Subscriptions that it registered are suspended. Pushes to those of producer.subscriptions go on, for they carry the token
+that it gave: revoke names them. To end these take them out of there and start the agent again.`,
 		Example: `  resosync client revoke vendor-a`,
 		Args:    arguments(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -70,6 +70,9 @@ producer.subscriptions and start the agent again.`,
 					return p.printJSON(done)
 				}
 				p.notef("revoked client %s: its secret, what it got with it, and %s\n", done.Client, plural(int64(done.Tokens), "issued token"))
+				for _, name := range done.Suspended {
+					p.notef("suspended its subscription %s\n", name)
+				}
 				for _, name := range done.Pushes {
 					p.notef("it is still pushed to, by the subscription %s: to end that take it out of producer.subscriptions and start the agent again\n", name)
 				}

@@ -13,6 +13,7 @@ import (
 	"github.com/resosync/resosync/config"
 	"github.com/resosync/resosync/entityevent/odata"
 	"github.com/resosync/resosync/entityevent/reply"
+	"github.com/resosync/resosync/producer/box"
 )
 
 // maxURI is how long path and query of a request may be, in bytes: URLs of 16 KB, with room for escapes.
@@ -107,7 +108,7 @@ func (f *front) survive(w *response, r *http.Request, fault any) {
 		w.cut = true
 		return
 	}
-	f.logger.ErrorContext(r.Context(), "a handler panicked", "method", r.Method, "path", r.URL.EscapedPath(), "err", fmt.Sprint(fault), "stack", string(debug.Stack()))
+	f.logger.ErrorContext(r.Context(), "a handler panicked", "method", r.Method, "path", logged(r), "err", fmt.Sprint(fault), "stack", string(debug.Stack()))
 	if w.status != 0 {
 		w.cut = true // a part of an answer must not look like a whole one
 		return
@@ -121,12 +122,22 @@ func (f *front) note(w *response, r *http.Request, fault any) {
 		return
 	}
 	v := visitOf(r.Context())
-	attrs := []any{"method", r.Method, "path", r.URL.EscapedPath(), "status", w.status, "bytes", w.bytes, "duration", time.Since(v.begun).Round(time.Microsecond),
+	attrs := []any{"method", r.Method, "path", logged(r), "status", w.status, "bytes", w.bytes, "duration", time.Since(v.begun).Round(time.Microsecond),
 		"client", v.client, "address", v.text()}
 	if fault != nil {
 		attrs = append(attrs, "aborted", true)
 	}
 	f.access.InfoContext(r.Context(), "request", attrs...)
+}
+
+// logged is the path of a request for the log: that of a session holds its token.
+func logged(r *http.Request) string {
+	path := r.URL.EscapedPath()
+	if token, ok := strings.CutPrefix(path, "/api/sessions/"); ok && token != "" {
+		_, below, _ := strings.Cut(token, "/")
+		return "/api/sessions/…/" + below
+	}
+	return path
 }
 
 // requestID is what a request is called: by a proxy that is believed, or a new name.
@@ -153,6 +164,9 @@ func refuseAs(w http.ResponseWriter, r *http.Request, status int, message string
 			h.Set("OData-Version", "4.01")
 		}
 		odata.WriteError(w, &odata.Error{Status: status, Message: message})
+	case under(path, "/2.0"), under(path, "/events"):
+		h.Set("Cache-Control", "no-store")
+		box.Refuse(w, status, message)
 	case under(path, "/oauth"):
 		oauthError(w, status, oauthCode(status), message)
 	default:

@@ -311,7 +311,7 @@ func TestRequestLimits(t *testing.T) {
 	writer := issue(bearer.Token{Audience: bearer.API, Client: "vendor", Scopes: []string{"write"}})
 	pusher := issue(bearer.Token{Audience: bearer.Push("mls"), Client: "mls"})
 	server := httptest.NewUnstartedServer(nil)
-	real, err := newServer(a.config, newFront(a.config, a.gate, slog.New(slog.DiscardHandler), a.routes(t.Context(), "http://agent")), slog.New(slog.DiscardHandler))
+	real, err := newServer(a.config, newFront(a.config, a.gate, slog.New(slog.DiscardHandler), a.routes(t.Context())), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

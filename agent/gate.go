@@ -44,16 +44,25 @@ func (g gate) Admit(r *http.Request, scope string) (producer.Client, error) {
 	if err != nil {
 		return producer.Client{}, err
 	}
-	may, known := g.clients[token.Client]
+	client, known := g.client(token.Client)
 	if !known {
 		return producer.Client{}, fmt.Errorf("%w: its client is not in the configuration", bearer.ErrUnauthorized)
 	}
-	if !token.Has(scope) || !slices.Contains(may.scopes, scope) {
+	if !token.Has(scope) || !slices.Contains(g.clients[token.Client].scopes, scope) {
 		return producer.Client{}, fmt.Errorf("%w: it needs the scope %s", producer.ErrForbidden, scope)
 	}
-	return producer.Client{
-		Name: token.Client, Profile: may.profile, Mask: may.mask, Resources: may.resources, Hide: may.hide, Inline: may.inline,
-	}, nil
+	return client, nil
+}
+
+// client returns a client of the configuration.
+func (g gate) client(name string) (producer.Client, bool) {
+	may, known := g.clients[name]
+	return may.client(name), known
+}
+
+// client is one who sees what a allows.
+func (a access) client(name string) producer.Client {
+	return producer.Client{Name: name, Profile: a.profile, Mask: a.mask, Resources: a.resources, Hide: a.hide, Inline: a.inline}
 }
 
 // verify looks at the token, unless that was done when the request came. What was found then is not kept: the

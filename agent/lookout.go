@@ -15,6 +15,7 @@ type vitals struct {
 	at            time.Time
 	feeds         []consumer.Status
 	subscriptions []subscriptionStatus
+	registered    registeredStatus
 	restored      *producer.RestoredState // nil: it was not
 	err           error                   // why the store did not tell all of it
 }
@@ -32,7 +33,7 @@ func (a *agent) vitals(ctx context.Context) vitals {
 		v.feeds = append(v.feeds, s)
 	}
 	var err error
-	if v.subscriptions, err = a.subscriptionStatuses(ctx); err != nil {
+	if err = a.lookAtSubscriptions(ctx, &v); err != nil {
 		errs = append(errs, err)
 	}
 	if v.restored, err = producer.Restored(ctx, a.store); err != nil {
@@ -40,6 +41,31 @@ func (a *agent) vitals(ctx context.Context) vitals {
 	}
 	v.err = errors.Join(errs...)
 	return v
+}
+
+// lookAtSubscriptions tells those of the configuration from those that clients registered.
+func (a *agent) lookAtSubscriptions(ctx context.Context, v *vitals) error {
+	states, err := producer.Subscriptions(ctx, a.store)
+	if err != nil {
+		return err
+	}
+	all, err := a.registered.Registered(ctx)
+	if err != nil {
+		return err
+	}
+	var fixed, theirs []producer.SubscriptionState
+	for _, state := range states {
+		if _, is := all[state.Name]; is {
+			theirs = append(theirs, state)
+		} else {
+			fixed = append(fixed, state)
+		}
+	}
+	if v.subscriptions, err = a.subscriptionStatuses(ctx, fixed); err != nil {
+		return err
+	}
+	v.registered, err = a.registeredStatus(ctx, theirs, all)
+	return err
 }
 
 const (

@@ -59,7 +59,7 @@ func (m *metrics) handler(g gate, logger *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !fromHere(r) {
 			if _, err := g.Admit(r, bearer.ScopeAdmin); err != nil {
-				deny(w, err)
+				producer.Refuse(w, r, err, logger)
 				return
 			}
 		}
@@ -123,9 +123,9 @@ var (
 	feedHalts    = counter("feed_halts_total", "Answers of the producer that it wants fewer requests: 429 and 503.", "feed")
 	feedSilent   = counter("feed_silent_connections_total", "Connections given up because nothing came any more.", "feed")
 
-	subscriptionLag       = gauge("subscription_lag_events", "Events that wait to be pushed, at most: numbers from the oldest to the head of the log.", "subscription")
+	subscriptionLag       = gauge("subscription_lag_events", "Events that wait to be pushed, at most: numbers from the oldest to the head of the log. Of registered ones that of the one furthest behind.", "subscription")
 	subscriptionLagTime   = gauge("subscription_lag_seconds", "Age of the oldest event that waits to be pushed; 0 without one.", "subscription")
-	subscriptionSuspended = gauge("subscription_suspended", "1 if the subscription is suspended, else 0.", "subscription")
+	subscriptionSuspended = gauge("subscription_suspended", "1 if the subscription is suspended, else 0; of registered ones how many are.", "subscription")
 
 	subscriptionPushed  = counter("subscription_pushed_events_total", "Events that the subscriber acknowledged.", "subscription")
 	subscriptionBatches = counter("subscription_batches_total", "Pushes by what became of them.", "subscription", "outcome")
@@ -165,8 +165,14 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		subscriptionLagTime.put(out, seconds(now, s.Since), s.Name)
 		subscriptionSuspended.put(out, truth(s.Status == producer.Suspended), s.Name)
 	}
-	for name, p := range c.pushers {
-		stats := p.Stats()
+	if r := v.registered; r.Active+r.Suspended > 0 {
+		subscriptionLag.put(out, float64(r.Lag), registered)
+		subscriptionLagTime.put(out, seconds(now, r.Since), registered)
+		subscriptionSuspended.put(out, float64(r.Suspended), registered)
+	}
+	fixed, others := c.pushers.stats()
+	fixed[registered] = others
+	for name, stats := range fixed {
 		subscriptionPushed.put(out, float64(stats.Events), name)
 		subscriptionRetries.put(out, float64(stats.Retries), name)
 		for outcome, n := range stats.Batches {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -40,7 +39,7 @@ func figureOf(t *testing.T, scrape, series string) string {
 // TestMetricsOfAScriptedAgent asks for every figure, under the conventions of Prometheus.
 func TestMetricsOfAScriptedAgent(t *testing.T) {
 	a := openAgent(t, bothRoles)
-	a.pushers = map[string]*producer.Pusher{"b": {}}
+	a.pushers.all = map[*pushing]bool{{Pusher: &producer.Pusher{Subscription: a.subscriptions[0]}}: true}
 	ago := func(d time.Duration) time.Time { return time.Now().Add(-d) }
 	a.opened = ago(time.Hour)
 	suspended := producer.SubscriptionState{Name: "b", Status: producer.Suspended, Reason: "SECRET"}
@@ -118,7 +117,7 @@ func TestMetricsCountCommits(t *testing.T) {
 func TestMetricsWhileTheStoreHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := openAgent(t, bothRoles)
-		a.pushers = map[string]*producer.Pusher{"b": {}}
+		a.pushers.all = map[*pushing]bool{{Pusher: &producer.Pusher{Subscription: a.subscriptions[0]}}: true}
 		hang := make(chan struct{})
 		a.lookout.vitals = func(context.Context) vitals { <-hang; return vitals{} }
 		begun := time.Now()
@@ -175,18 +174,9 @@ func TestMetricsAccess(t *testing.T) {
 		if c.token != "" {
 			r.Header.Set("Authorization", "Bearer "+c.token)
 		}
-		a.routes(t.Context(), "http://agent").ServeHTTP(w, r)
+		a.routes(t.Context()).ServeHTTP(w, r)
 		if w.Code != c.want || c.want != 200 && bytes.Contains(w.Body.Bytes(), []byte("resosync_")) {
 			t.Errorf("%s: %d, want %d", c.name, w.Code, c.want)
 		}
-	}
-}
-
-// TestDenySaysNothingOfTheStore refuses a token that the store cannot check.
-func TestDenySaysNothingOfTheStore(t *testing.T) {
-	w := httptest.NewRecorder()
-	deny(w, errors.New("open /SECRET/resosync.db"))
-	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || strings.Contains(w.Body.String(), "SECRET") {
-		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
 }

@@ -11,6 +11,10 @@ import (
 	"github.com/resosync/resosync/consumer"
 	"github.com/resosync/resosync/entityevent/reply"
 	"github.com/resosync/resosync/producer"
+	"github.com/resosync/resosync/producer/box"
+	sessions "github.com/resosync/resosync/producer/session"
+	"github.com/resosync/resosync/producer/subscription"
+	"github.com/resosync/resosync/producer/task"
 )
 
 // agentDocument describes what the agent answers beside the producer and the consumer, each of which describes
@@ -18,6 +22,11 @@ import (
 //
 //go:embed openapi.json
 var agentDocument []byte
+
+// documents are what becomes one. What they share is the last one's.
+func documents() [][]byte {
+	return [][]byte{consumer.OpenAPI, producer.OpenAPI, subscription.OpenAPI, task.OpenAPI, box.OpenAPI, sessions.OpenAPI, agentDocument}
+}
 
 // openAPI is an OpenAPI document, as far as documents are put together.
 type openAPI struct {
@@ -33,7 +42,7 @@ type openAPI struct {
 // description is the document of the whole agent.
 var description = sync.OnceValues(func() ([]byte, error) {
 	whole := openAPI{Paths: map[string]json.RawMessage{}, Webhooks: map[string]json.RawMessage{}, Components: map[string]map[string]json.RawMessage{}}
-	for _, text := range [][]byte{consumer.OpenAPI, producer.OpenAPI, agentDocument} { // what they share is the last one's
+	for _, text := range documents() {
 		var part openAPI
 		if err := json.Unmarshal(text, &part); err != nil {
 			return nil, fmt.Errorf("openapi.json: %w", err)

@@ -10,12 +10,12 @@ import (
 type origins []string
 
 // exposed are the headers that scripts may read, beside those that they always may.
-const exposed = "ETag, EntityEvent-Cursor, EntityEvent-Log, EntityEvent-Through, EntityId, Link, Location, OData-Version, Preference-Applied, Retry-After, WWW-Authenticate, X-Request-Id"
+const exposed = "Accept-Ranges, Content-Range, ETag, EntityEvent-After, EntityEvent-Cursor, EntityEvent-Log, EntityEvent-Through, EntityId, Link, Location, OData-Version, Preference-Applied, Retry-After, WWW-Authenticate, X-Request-Id"
 
 // admit says in the answer who may read it, and answers a preflight.
 func (o origins) admit(w *response, r *http.Request) (preflight bool) {
 	h, origin := w.Header(), r.Header.Get("Origin")
-	preflight = r.Method == http.MethodOptions && origin != "" && r.Header.Get("Access-Control-Request-Method") != ""
+	preflight = r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
 	if len(o) > 0 {
 		w.vary = "Origin"
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/metadata"
 	"github.com/resosync/resosync/entityevent/odata"
+	"github.com/resosync/resosync/producer"
 )
 
 // profiles are those of the configuration, as the store wants them. The configuration was checked.
@@ -120,29 +121,45 @@ func lacksParent(resource string, has func(field string) bool) (field string) {
 	return field
 }
 
-// access is what the clients of the configuration may do and see, by name.
+// accesses is what the clients of the configuration may do and see, by name.
 func accesses(c *config.Config, masks map[string]entityevent.Mask) map[string]access {
 	all := map[string]access{}
 	if c.Producer == nil {
 		return all
 	}
 	for _, client := range c.Producer.Clients {
-		a := access{scopes: client.Scopes, mask: entityevent.Everyone}
-		if client.Profile != "" {
-			a.profile, a.mask, a.hide, a.inline = client.Profile, masks[client.Profile], map[string][]string{}, map[string]string{}
-			for resource, rule := range c.Producer.Profiles[client.Profile] {
-				a.resources = append(a.resources, resource)
-				if len(rule.Hide) > 0 {
-					a.hide[resource] = rule.Hide
-				}
-				if rule.Filter == "" {
-					a.inline[resource] = rule.With
-				}
-			}
-		}
+		a := accessBy(c, masks, client.Profile)
+		a.scopes = client.Scopes
 		all[client.Name] = a
 	}
 	return all
+}
+
+// accessBy is what a profile shows; that of "" is everything.
+func accessBy(c *config.Config, masks map[string]entityevent.Mask, profile string) access {
+	if profile == "" {
+		return access{mask: entityevent.Everyone}
+	}
+	a := access{profile: profile, mask: masks[profile], hide: map[string][]string{}, inline: map[string]string{}}
+	for resource, rule := range c.Producer.Profiles[profile] {
+		a.resources = append(a.resources, resource)
+		if len(rule.Hide) > 0 {
+			a.hide[resource] = rule.Hide
+		}
+		if rule.Filter == "" {
+			a.inline[resource] = rule.With
+		}
+	}
+	return a
+}
+
+// anonymous is who listens to session events without a token; nil: nobody may.
+func anonymous(c *config.Config, masks map[string]entityevent.Mask) *producer.Client {
+	if c.Producer == nil || c.Producer.Sessions.Anonymous == "" {
+		return nil
+	}
+	client := accessBy(c, masks, c.Producer.Sessions.Anonymous).client("anonymous")
+	return &client
 }
 
 // review is the pass that brings the views of existing records up to what the profiles say now.

@@ -70,7 +70,7 @@ func TestProfilesAndMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	if a, err := open(t.Context(), c, held, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "c.yaml:3:20: producer.profiles.idx.Rooms") {
+	if a, err := open(t.Context(), c, held, "http://agent", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "c.yaml:3:20: producer.profiles.idx.Rooms") {
 		t.Errorf("an agent opens with it: %v, %v", a, err)
 	}
 }

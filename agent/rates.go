@@ -97,6 +97,10 @@ func audienceOf(path string, here bool) (audience string, private bool) {
 	if feed, ok := strings.CutPrefix(path, "/webhooks/"); ok {
 		return bearer.Push(strings.TrimSuffix(feed, "/")), true
 	}
+	// Whoever knows one of these URLs may use it: it was given to them.
+	if under(path, "/2.0/realtime") || strings.HasPrefix(path, "/api/sessions/") && len(path) > len("/api/sessions/") {
+		return "", false
+	}
 	switch path = strings.TrimSuffix(path, "/"); path {
 	case "", "/healthz", "/readyz", "/openapi.json":
 		return "", false

@@ -101,7 +101,7 @@ func openAgent(t *testing.T, roles string) *agent {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = held.Close() })
-	a, err := open(t.Context(), c, held, slog.New(slog.DiscardHandler))
+	a, err := open(t.Context(), c, held, "http://agent", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func (a *agent) get(t *testing.T, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
 	r.RemoteAddr = "127.0.0.1:40000"
-	a.routes(t.Context(), "http://agent").ServeHTTP(w, r)
+	a.routes(t.Context()).ServeHTTP(w, r)
 	return w
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/resosync/resosync/entityevent/reply"
-	"github.com/resosync/resosync/producer"
 )
 
 // routes is the agent's HTTP interface. It reads the escaped path itself, because http.ServeMux
@@ -15,6 +14,7 @@ import (
 type routes struct {
 	odata    http.Handler            // the feed that /odata serves
 	feeds    map[string]http.Handler // the others, by name, below /feeds/{name}/odata
+	ways     []way                   // to follow the log, beside OData
 	webhooks http.Handler            // pushes to the feeds of the consumer; nil without any
 	targets  []string                // names of these feeds
 	oauth    http.Handler
@@ -22,15 +22,13 @@ type routes struct {
 	metrics  http.Handler
 	unready  func(context.Context) []reason // what keeps the agent from being ready
 
-	servers []*producer.Server // all that serve a feed
-	closing context.Context    // ends when the agent begins to stop, and long work of commands with it
+	closing context.Context // ends when the agent begins to stop, and long work of commands with it
 }
 
-// drain answers the requests that are held for news, so that the agent can stop.
-func (h *routes) drain() {
-	for _, s := range h.servers {
-		s.Drain()
-	}
+// way is one to follow the log: what answers a path and all below it.
+type way struct {
+	path    string
+	handler http.Handler
 }
 
 func (h *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -43,6 +41,12 @@ func (h *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		name, below, _ := strings.Cut(rest, "/")
 		if feed, ok := h.feeds[name]; ok && under("/"+below, "/odata") {
 			feed.ServeHTTP(w, r)
+			return
+		}
+	}
+	for _, way := range h.ways {
+		if under(path, way.path) {
+			way.handler.ServeHTTP(w, r)
 			return
 		}
 	}
@@ -84,7 +88,10 @@ func under(path, prefix string) bool {
 // links names what this agent serves (HAL), and nothing else: it needs no token.
 func (h *routes) links(w http.ResponseWriter, _ *http.Request) {
 	links := reply.Links{
-		"self": reply.Link{Href: "/"}, "odata": reply.Link{Href: "/odata"}, "openapi": reply.Link{Href: "/openapi.json"},
+		"self": reply.Link{Href: "/"}, "odata": reply.Link{Href: "/odata"}, "event-types": reply.Link{Href: "/event-types"},
+		"subscriptions": reply.Link{Href: "/subscriptions"}, "subscription": reply.Link{Href: "/subscriptions/{uuid}", Templated: true},
+		"tasks": reply.Link{Href: "/tasks"}, "events": reply.Link{Href: "/2.0/events"}, "sessions": reply.Link{Href: "/api/sessions"},
+		"openapi": reply.Link{Href: "/openapi.json"},
 	}
 	var hooks []reply.Link
 	for _, name := range h.targets {

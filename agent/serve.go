@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/resosync/resosync/config"
-	"github.com/resosync/resosync/producer"
 )
 
 // How long an agent may take to stop: its requests, all of its work, and the release of what it holds.
@@ -54,7 +53,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 	address := localURL(scheme(c), listener.Addr().String())
 
 	logger = slog.New(requestLog{logger.Handler()})
-	a, err := open(ctx, c, held, logger)
+	a, err := open(ctx, c, held, publicURL(c, address), logger)
 	if err != nil {
 		return err
 	}
@@ -67,31 +66,25 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 		return err
 	}
 
-	callbacks := callbackClient(c)
-	end.add("close callbacks", func() error { callbacks.CloseIdleConnections(); return nil })
-	a.pushers = map[string]*producer.Pusher{}
-	for _, s := range a.subscriptions {
-		a.pushers[s.Name] = &producer.Pusher{Store: a.store, Subscription: s, HTTP: callbacks, UserAgent: "resosync/" + versionText(), Logger: logger}
-	}
-
 	group, running := errgroup.WithContext(ctx)
-	routes := a.routes(running, publicURL(c, address))
-	server, err := newServer(c, newFront(c, a.gate, logger, routes), logger)
+	server, err := newServer(c, newFront(c, a.gate, logger, a.routes(running)), logger)
 	if err != nil {
 		return err
 	}
 	var fresh freshConns
 	server.ConnState = fresh.note
-	server.RegisterOnShutdown(routes.drain)
+	server.RegisterOnShutdown(a.holds.Drain)
 	server.RegisterOnShutdown(fresh.close)
-	for name, pusher := range a.pushers {
-		group.Go(named("subscription "+name, func() error { return pusher.Run(running) }))
-	}
+	group.Go(func() error { return a.push(running) })
+	group.Go(func() error { return a.sweep(running) })
+	group.Go(named("tasks", func() error { return a.tasks.Run(running) }))
 	for _, f := range a.feeds {
 		group.Go(named("feed "+f.Name, func() error { return f.Apply(running) }))
 		group.Go(named("feed "+f.Name, func() error { return f.Follow(running) }))
 		group.Go(named("feed "+f.Name, func() error { return f.ReconcileOnSchedule(running) }))
+		group.Go(named("feed "+f.Name, func() error { return f.KeepRegistered(running) }))
 	}
+	group.Go(func() error { return a.deregister(running) })
 	group.Go(func() error { return a.probe.run(running) })
 	group.Go(func() error { return a.watch(running) })
 	group.Go(named("profiles", func() error { return a.review.run(running) }))
@@ -198,15 +191,6 @@ func ignoreClosed(closing func() error) func() error {
 		}
 		return nil
 	}
-}
-
-// callbackClient is what pushes use: it reaches public addresses and those that the configuration allows.
-func callbackClient(c *config.Config) *http.Client {
-	var d producer.CallbackDialer
-	if c.Producer != nil {
-		d.AllowCallbacks = c.Producer.AllowCallbacks
-	}
-	return d.Client()
 }
 
 // scheme is how an agent is spoken to where it listens.

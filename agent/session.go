@@ -44,11 +44,11 @@ func (p *program) dial(ctx context.Context, c *config.Config, command string) (*
 	case err != nil:
 		return nil, err
 	}
-	a, err := open(ctx, c, held, p.logger(slog.LevelWarn))
+	a, err := open(ctx, c, held, publicURL(c, localURL(scheme(c), c.Listen)), p.logger(slog.LevelWarn))
 	if err != nil {
 		return nil, errors.Join(err, held.Close())
 	}
-	transport := &inProcess{handler: a.routes(ctx, publicURL(c, localURL(scheme(c), c.Listen)))}
+	transport := &inProcess{handler: a.routes(ctx)}
 	return &session{
 		client: &http.Client{Transport: authorized{transport, a.gate.admin}},
 		base:   inProcessURL,
@@ -110,6 +110,11 @@ func (t authorized) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // call sends a request and decodes the JSON of a success into answer; nil drops it.
 func (s *session) call(ctx context.Context, method, path string, body, answer any) error {
+	return s.exchange(ctx, method, path, nil, body, answer)
+}
+
+// exchange is call, with headers of its own.
+func (s *session) exchange(ctx context.Context, method, path string, header http.Header, body, answer any) error {
 	var in io.Reader
 	if body != nil {
 		raw, err := json.Marshal(body)
@@ -118,7 +123,7 @@ func (s *session) call(ctx context.Context, method, path string, body, answer an
 		}
 		in = bytes.NewReader(raw)
 	}
-	resp, err := s.send(ctx, method, path, nil, in)
+	resp, err := s.send(ctx, method, path, header, in)
 	if err != nil {
 		return err
 	}

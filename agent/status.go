@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -24,7 +25,8 @@ type status struct {
 	Head          entityevent.Sequence        `json:"head"`    // the newest sequence given out
 	Records       map[string]map[string]int64 `json:"records"` // by feed and resource
 	Feeds         []consumer.Status           `json:"feeds"`
-	Subscriptions []subscriptionStatus        `json:"subscriptions"`
+	Subscriptions []subscriptionStatus        `json:"subscriptions"`      // of the configuration
+	Registered    registeredStatus            `json:"registered"`         // by clients
 	Restored      *producer.RestoredState     `json:"restored,omitempty"` // what proves that the store was restored from a backup
 	Reviewing     time.Time                   `json:"reviewing,omitzero"` // since when what profiles show is brought up to date
 	Profiles      string                      `json:"profiles,omitempty"` // what the agent would do to the store's, if it is not done
@@ -37,6 +39,8 @@ type subscriptionStatus struct {
 	Lag   int64     `json:"lag"`            // events that wait to be pushed, counted up to lagShown
 	Since time.Time `json:"since,omitzero"` // when the oldest of them was committed
 	Gone  bool      `json:"gone,omitempty"` // it is no longer in the configuration
+
+	Client string `json:"client,omitempty"` // who registered it
 }
 
 // lagShown bounds the counting of waiting events.
@@ -53,6 +57,8 @@ func (a *agent) status(ctx context.Context) status {
 	s.Reviewing = a.review.underWay()
 	v := a.vitals(ctx)
 	s.Feeds, s.Subscriptions, s.Restored = append(s.Feeds, v.feeds...), append(s.Subscriptions, v.subscriptions...), v.restored
+	s.Registered = v.registered
+	s.Registered.Subscriptions = slices.Clone(v.registered.Subscriptions) // others have the look, too
 	err := v.err
 	if err == nil {
 		err = a.counts(ctx, &s)
@@ -102,7 +108,7 @@ func (a *agent) counts(ctx context.Context, s *status) error {
 			return err
 		}
 	}
-	return nil
+	return a.registeredLags(ctx, &s.Registered)
 }
 
 // head is the newest sequence given out.
@@ -114,12 +120,9 @@ func (a *agent) head(ctx context.Context) (entityevent.Sequence, error) {
 // notBegun is the status of a subscription that was never run: it will begin at the head of the log.
 const notBegun producer.SubscriptionStatus = "not begun"
 
-// subscriptionStatuses are those of all subscriptions that ever were run, and of those in the configuration.
-func (a *agent) subscriptionStatuses(ctx context.Context) ([]subscriptionStatus, error) {
-	states, err := producer.Subscriptions(ctx, a.store)
-	if err != nil {
-		return nil, err
-	}
+// subscriptionStatuses are those of the subscriptions in the configuration, and of all that ever were there, but for
+// those that clients registered.
+func (a *agent) subscriptionStatuses(ctx context.Context, states []producer.SubscriptionState) ([]subscriptionStatus, error) {
 	var all []subscriptionStatus
 	for _, state := range states {
 		one, err := a.subscriptionStatus(ctx, state)
@@ -144,11 +147,18 @@ func (a *agent) subscriptionStatus(ctx context.Context, state producer.Subscript
 	if s.Gone = !known; s.Gone {
 		return s, nil
 	}
-	page, err := a.store.Events(ctx, view, entityevent.EventQuery{After: state.Cursor, Limit: 1, Times: true})
-	if err == nil && len(page.Events) > 0 {
-		s.Lag, s.Since = int64(page.Head-page.Events[0].Sequence)+1, page.Events[0].At
-	}
+	var err error
+	s.Lag, s.Since, err = a.waiting(ctx, view, state.Cursor)
 	return s, err
+}
+
+// waiting is how many events there may be after a position that a view shows, and since when there is one.
+func (a *agent) waiting(ctx context.Context, view entityevent.View, after entityevent.Sequence) (lag int64, since time.Time, err error) {
+	page, err := a.store.Events(ctx, view, entityevent.EventQuery{After: after, Limit: 1, Times: true})
+	if err == nil && len(page.Events) > 0 {
+		lag, since = int64(page.Head-page.Events[0].Sequence)+1, page.Events[0].At
+	}
+	return lag, since, err
 }
 
 // countLag counts the events that wait, up to lagShown.
@@ -255,6 +265,9 @@ func (p *program) printStatus(now status, s *session) {
 	}
 	for _, f := range now.Feeds {
 		p.printf("feed %s: %s\n", f.Feed, feedText(f, s.remote))
+		if r := f.Registration; r != nil && r.State != consumer.Registered {
+			p.printf("    its pushes are %s: %s\n", r.State, cmp.Or(r.Reason, "no reason was given"))
+		}
 		if f.Held > 0 {
 			p.printf("    the producer says that %s; look at them: resosync aside list %s; if that is right: resosync reconcile %s --allow-deletes\n",
 				pluralAre(int64(f.Held), "record")+" gone, which is too many to believe at once", f.Feed, f.Feed)
@@ -266,6 +279,7 @@ func (p *program) printStatus(now status, s *session) {
 			p.printf("    when that is put right: resosync resume %s\n", sub.Name)
 		}
 	}
+	p.printRegistered(now.Registered)
 }
 
 func feedText(f consumer.Status, running bool) string {

@@ -95,7 +95,7 @@ func newFronted(t *testing.T, roles string, handler http.Handler) *fronted {
 	f := &fronted{agent: openAgent(t, roles)}
 	logger := slog.New(requestLog{slog.NewJSONHandler(&f.logged, nil)})
 	if handler == nil {
-		handler = f.routes(t.Context(), "http://agent")
+		handler = f.routes(t.Context())
 	}
 	f.front = newFront(f.config, f.gate, logger, handler)
 	return f

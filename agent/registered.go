@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/producer"
+)
+
+// registeredStatus is how the subscriptions are that clients registered. Their callbacks are their owners' business: what
+// is wrong with them does not make the agent unready.
+type registeredStatus struct {
+	Active    int       `json:"active"`
+	Suspended int       `json:"suspended"`
+	Cancelled int       `json:"cancelled"`
+	Lag       int64     `json:"lag"`            // events that wait for the active one that is furthest behind, at most
+	Since     time.Time `json:"since,omitzero"` // when the oldest of them was committed
+	// Subscriptions are those that are not cancelled, the oldest first: registeredShown at most.
+	Subscriptions []subscriptionStatus `json:"subscriptions"`
+}
+
+// registeredShown is how many registered subscriptions are shown one by one.
+const registeredShown = 100
+
+// registered is the label of their figures: there may be thousands.
+const registered = "registered"
+
+// registeredStatus sums up these states. It reads the log once for each view: in whichever nothing waits for the one
+// that is furthest behind, nothing waits for any. Narrowed ones may be said to lag by what they do not want.
+func (a *agent) registeredStatus(ctx context.Context, states []producer.SubscriptionState, all map[string]producer.Subscription) (registeredStatus, error) {
+	now := registeredStatus{Subscriptions: []subscriptionStatus{}}
+	last := map[entityevent.View]entityevent.Sequence{}
+	for _, state := range states {
+		sub := all[state.Name]
+		switch state.Status {
+		case producer.Cancelled:
+			now.Cancelled++
+			continue
+		case producer.Suspended:
+			now.Suspended++
+		default:
+			now.Active++
+			view := entityevent.View{Feed: sub.Feed, Mask: sub.Mask}
+			if at, known := last[view]; !known || state.Cursor < at {
+				last[view] = state.Cursor
+			}
+		}
+		if len(now.Subscriptions) < registeredShown {
+			now.Subscriptions = append(now.Subscriptions, subscriptionStatus{SubscriptionState: state, Client: sub.Client})
+		}
+	}
+	for view, cursor := range last {
+		lag, since, err := a.waiting(ctx, view, cursor)
+		if err != nil {
+			return now, err
+		}
+		if now.Lag = max(now.Lag, lag); now.Since.IsZero() || !since.IsZero() && since.Before(now.Since) {
+			now.Since = since
+		}
+	}
+	return now, nil
+}
+
+// registeredLags adds to those that are shown how far behind they are, at most.
+func (a *agent) registeredLags(ctx context.Context, now *registeredStatus) error {
+	all, err := a.registered.Registered(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range now.Subscriptions {
+		s := &now.Subscriptions[i]
+		sub := all[s.Name]
+		if s.Lag, s.Since, err = a.waiting(ctx, entityevent.View{Feed: sub.Feed, Mask: sub.Mask}, s.Cursor); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *program) printRegistered(now registeredStatus) {
+	for _, s := range now.Subscriptions {
+		p.printf("subscription %s of %s: %s\n", s.Name, s.Client, subscriptionText(s))
+		if s.Status == producer.Suspended {
+			p.printf("    when that is put right: resosync resume %s; or end it: resosync cancel %s\n", s.Name, s.Name)
+		}
+	}
+	if more := now.Active + now.Suspended - len(now.Subscriptions); more > 0 {
+		p.printf("and %s; in all %s active and %s suspended: resosync subscriptions\n", plural(int64(more), "registered subscription"),
+			count(int64(now.Active)), count(int64(now.Suspended)))
+	}
+}

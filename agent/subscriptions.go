@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func (p *program) subscriptionsCommand() *cobra.Command {
+	var at place
+	var client string
+	c := &cobra.Command{
+		Use:   "subscriptions [UUID]",
+		Short: "List the subscriptions that were registered, or one",
+		Long: `subscriptions lists what was registered with subscribe, or by API: UUID, client, status, mode, position, resources,
+label, and what went wrong. Those of producer.subscriptions are in ` + "`resosync status`" + `, which says how far behind each is.
+
+It asks the agent of the configuration or, with --url, another: there it lists those of the token's client.`,
+		Example: `  resosync subscriptions
+  resosync subscriptions --client vendor-b --json
+  resosync subscriptions --url https://sync.acme.example --token "$ACME_TOKEN"`,
+		Args: arguments(cobra.MaximumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 && client != "" {
+				return usagef("--client goes without a UUID")
+			}
+			return p.withPlace(c, at, func(ctx context.Context, s *session) error {
+				if len(args) == 1 {
+					var one subscriptionDocument
+					if err := s.exchange(ctx, http.MethodGet, "/subscriptions/"+url.PathEscape(args[0]), nil, nil, &one); err != nil {
+						return err
+					}
+					if p.json {
+						return p.printJSON(one.raw)
+					}
+					p.printSubscription(one)
+					return nil
+				}
+				path := "/subscriptions"
+				if client != "" {
+					path += "?client=" + url.QueryEscape(client)
+				}
+				var list struct {
+					Embedded struct {
+						Subscriptions []subscriptionDocument `json:"subscriptions"`
+					} `json:"_embedded"`
+				}
+				if err := s.exchange(ctx, http.MethodGet, path, nil, nil, &list); err != nil {
+					return err
+				}
+				if p.json {
+					all := []any{}
+					for _, one := range list.Embedded.Subscriptions {
+						all = append(all, one.raw)
+					}
+					return p.printJSON(all)
+				}
+				for _, one := range list.Embedded.Subscriptions {
+					p.printSubscription(one)
+				}
+				return nil
+			})
+		},
+	}
+	c.Flags().StringVar(&client, "client", "", "only those of the client with this `NAME`")
+	at.flags(c)
+	return c
+}
+
+func (p *program) printSubscription(d subscriptionDocument) {
+	text := fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%s", d.UUID, d.Client, d.Status, d.Mode, d.Cursor, strings.Join(d.EventTypes, ","))
+	for _, more := range []string{d.Label, d.Message, d.LastError} {
+		text += "\t" + printable(more)
+	}
+	p.printf("%s\n", strings.TrimRight(text, "\t"))
+}
+
+func (p *program) cancelCommand() *cobra.Command {
+	var at place
+	var message string
+	c := &cobra.Command{
+		Use:   "cancel UUID",
+		Short: "End a registered subscription for good",
+		Long: `cancel ends a subscription that was registered: nothing is pushed to it any more, and it cannot be resumed. It can be
+looked at for 30 days. One that is cancelled already stays so. To end one of producer.subscriptions take it out of there.
+
+It asks the agent of the configuration or, with --url, another: there with the token of the subscription's client.`,
+		Example: `  resosync cancel 01890a5d-ac96-774b-bcce-b302099a8057 --message "replaced by the new receiver"
+  resosync cancel 01890a5d-ac96-774b-bcce-b302099a8057 --url https://sync.acme.example --token "$ACME_TOKEN"`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			return p.withPlace(c, at, func(ctx context.Context, s *session) error {
+				var body struct {
+					Message string `json:"message,omitempty"`
+				}
+				body.Message = message
+				var is subscriptionDocument
+				if err := s.exchange(ctx, http.MethodPut, "/subscriptions/"+url.PathEscape(args[0]), nil, body, &is); err != nil {
+					return err
+				}
+				if p.json {
+					return p.printJSON(is.raw)
+				}
+				p.printf("subscription %s is cancelled, at %d\n", is.UUID, is.Cursor)
+				return nil
+			})
+		},
+	}
+	c.Flags().StringVar(&message, "message", "", "a `TEXT` that says why, for its client")
+	at.flags(c)
+	return c
+}
