@@ -21,20 +21,17 @@ import (
 // errCut: the answer ended early, or none came. The rest may be had.
 var errCut = errors.New("the download was cut")
 
-// snapshotPlace is a place between two lines of a result, as it is sent: it names a byte at which reading can begin,
-// and how much from there on, decoded, lies before the place. A result that is sent as gzip is a row of
-// independent members (RFC 1952, 2.2), and each can be the first.
+// snapshotPlace is a place between two lines of a result.
 type snapshotPlace struct {
-	Tag   string `json:"tag,omitempty"` // the ETag of what is sent, encoding and all
-	Block int64  `json:"block"`
-	Skip  int64  `json:"skip"`
+	Byte int64  `json:"byte"`          // how many are before it, without compression
+	Tag  string `json:"tag,omitempty"` // the ETag of the result without compression; "": not known
 }
 
 // batch is some lines of a result.
 type batch struct {
 	text    *bytes.Buffer
 	records []entityevent.Change // part of text
-	place   snapshotPlace        // after the last of them
+	end     int64                // the byte of the result after the last of them
 	last    bool                 // nothing follows
 	err     error                // nothing else counts
 }
@@ -44,7 +41,7 @@ type batch struct {
 // says.
 func (l *loader) copyLines(ctx context.Context, m *mark, done finished) error {
 	ctx, cancel := context.WithCancel(ctx)
-	resp, lines, err := l.download(ctx, done.Href)
+	resp, lines, err := l.download(ctx, done)
 	if err != nil {
 		cancel()
 		return err
@@ -89,7 +86,7 @@ func (l *loader) writeBatch(ctx context.Context, m *mark, b batch, done finished
 	at := l.at
 	at.Records += int64(len(b.records))
 	at.Snapshot.Lines += int64(len(b.records))
-	at.Snapshot.Place = b.place
+	at.Snapshot.Place.Byte = b.end
 	at.Read = b.last
 	if n := at.Snapshot.Lines; n > done.Count || b.last && n != done.Count {
 		return fmt.Errorf("%w: it has %d records at least, and the producer says %d", errJob, n, done.Count)
@@ -97,51 +94,83 @@ func (l *loader) writeBatch(ctx context.Context, m *mark, b batch, done finished
 	return l.write(ctx, m, b.records, b.text.Len(), at)
 }
 
-// download asks for a result from the place that was reached. A producer that answers with all of it is read from
-// the start.
-func (l *loader) download(ctx context.Context, href string) (*http.Response, *lineReader, error) {
+// download asks for a result from the place that was reached: compressed from the start, and otherwise as it is, for
+// nobody can begin in the midst of what is compressed. A producer that answers with all of it is read from the start.
+func (l *loader) download(ctx context.Context, done finished) (*http.Response, *lineReader, error) {
 	place := l.at.Snapshot.Place
 	header := http.Header{"Accept": {"*/*"}, "Accept-Encoding": {"gzip"}}
-	if l.client.near {
+	if l.client.near || place.Byte > 0 {
 		header.Set("Accept-Encoding", "identity")
 	}
-	if place.Tag != "" {
-		header.Set("Range", fmt.Sprintf("bytes=%d-", place.Block))
-		header.Set("If-Range", place.Tag)
+	if place.Byte > 0 {
+		// From the byte before it: there may be none behind.
+		header.Set("Range", fmt.Sprintf("bytes=%d-", place.Byte-1))
+		if place.Tag != "" {
+			header.Set("If-Range", place.Tag)
+		}
 	}
-	resp, err := l.client.as(forLoad).stream(ctx, href, header)
-	if err != nil {
-		if errors.Is(err, errOrigin) {
-			return nil, nil, fmt.Errorf("%w: %w", errJob, err)
-		}
-		if ctx.Err() == nil {
-			err = fmt.Errorf("%w: %w", errCut, err)
-		}
+	resp, err := l.client.as(forLoad).stream(ctx, done.Href, header)
+	switch {
+	case errors.Is(err, errOrigin):
+		return nil, nil, fmt.Errorf("%w: %w", errJob, err)
+	case err != nil && ctx.Err() == nil:
+		return nil, nil, fmt.Errorf("%w: %w", errCut, err)
+	case err != nil:
 		return nil, nil, err
 	}
-	tag := resp.Header.Get("ETag")
-	switch status := resp.StatusCode; {
-	case status == http.StatusPartialContent && place.Tag != "" && tag == place.Tag && startsAt(resp, place.Block):
-	case status == http.StatusOK:
-		l.at.Snapshot.Place, l.at.Snapshot.Lines, l.at.Records = snapshotPlace{Tag: tag}, 0, 0
-	case status == http.StatusUnauthorized, status == http.StatusRequestTimeout, halts(status), status >= 500:
-		resp.Body.Close()
-		return nil, nil, fmt.Errorf("%w: %w", errCut, &refusal{Status: status})
-	default:
-		resp.Body.Close()
-		return nil, nil, fmt.Errorf("%w: its result: %w", errJob, &refusal{Status: status})
-	}
-	lines, err := readLines(resp, l.at.Snapshot.Place)
+	lines, err := l.open(resp, done)
 	if err != nil {
 		resp.Body.Close()
-		return nil, nil, err
 	}
-	return resp, lines, nil
+	return resp, lines, err
 }
 
-// startsAt says whether a part begins at a byte (RFC 9110, 14.4).
-func startsAt(resp *http.Response, at int64) bool {
-	return strings.HasPrefix(resp.Header.Get("Content-Range"), "bytes "+strconv.FormatInt(at, 10)+"-")
+// open looks at the head of a download, and notes where it begins.
+func (l *loader) open(resp *http.Response, done finished) (*lineReader, error) {
+	refusal := &refusal{Status: resp.StatusCode}
+	s, h := &l.at.Snapshot, resp.Header
+	encoding := strings.ToLower(h.Get("Content-Encoding"))
+	zipped := encoding == "gzip"
+	switch resp.StatusCode {
+	case http.StatusOK:
+		s.Place, s.Lines, l.at.Records = snapshotPlace{}, 0, 0
+	case http.StatusPartialContent:
+		// Without a tag to compare, the headers say that it is the same result: it is made once.
+		from := "bytes " + strconv.FormatInt(s.Place.Byte-1, 10) + "-"
+		if s.Place.Byte == 0 || zipped || !strings.HasPrefix(h.Get("Content-Range"), from) || s.Place.Tag != "" && s.Place.Tag != h.Get("ETag") {
+			return nil, fmt.Errorf("%w: its result: %w: another part than was asked for", errJob, errUnexpected)
+		}
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return nil, fmt.Errorf("%w: %w", errCut, refusal)
+	default:
+		if resp.StatusCode >= 500 {
+			return nil, fmt.Errorf("%w: %w", errCut, refusal)
+		}
+		return nil, fmt.Errorf("%w: its result: %w", errJob, refusal)
+	}
+	if !zipped && encoding != "" && encoding != "identity" {
+		return nil, fmt.Errorf("%w: its result: %w: an encoding that was not asked for", errJob, errUnexpected)
+	}
+	if h.Get(afterHeader) != done.Sequence.String() || h.Get(throughHeader) != done.Through.String() {
+		return nil, fmt.Errorf("%w: its result: %w: made at another time than the task says", errJob, errUnexpected)
+	}
+	body := io.Reader(&cuts{resp.Body})
+	if zipped {
+		zip, err := gzip.NewReader(body)
+		if err != nil {
+			return nil, damage(short(err))
+		}
+		body = &unzipped{zip}
+	} else {
+		s.Place.Tag = h.Get("ETag")
+	}
+	lines := &lineReader{lines: bufio.NewReaderSize(body, 64<<10), at: s.Place.Byte}
+	if s.Place.Byte > 0 {
+		if _, err := lines.lines.Discard(1); err != nil {
+			return nil, short(err)
+		}
+	}
+	return lines, nil
 }
 
 // readBatch reads as many lines as are written at once. Another goroutine writes meanwhile.
@@ -151,14 +180,16 @@ func (l *loader) readBatch(lines *lineReader, since *entityevent.Sequence) batch
 	var ends []int
 	for len(ends) < commitRows && b.text.Len() < commitBytes && !b.last {
 		err := lines.next(b.text)
-		if b.last = errors.Is(err, io.EOF); err != nil && !b.last {
+		if err == nil {
+			ends = append(ends, b.text.Len())
+			continue
+		}
+		if b.last = errors.Is(err, io.EOF); !b.last && (len(ends) == 0 || !errors.Is(err, errCut)) {
 			return batch{text: b.text, err: err}
 		}
-		if !b.last {
-			ends = append(ends, b.text.Len())
-		}
+		break // after a cut what came before it counts
 	}
-	b.place = lines.place()
+	b.end = lines.at
 	b.records = make([]entityevent.Change, 0, len(ends))
 	start := 0
 	for _, end := range ends {
@@ -180,143 +211,63 @@ func ofResourceContext(context, resource string) bool {
 	return strings.HasSuffix(strings.ToLower(context), ":resource:"+strings.ToLower(resource))
 }
 
-// lineReader reads the lines of a result, and knows where each of them can be reached again.
+// lineReader reads the lines of a result.
 type lineReader struct {
 	lines *bufio.Reader
-	from  snapshotPlace
-	read  int64 // decoded bytes, since the first that was received, that are behind
-	zip   *members
+	at    int64 // the byte of the result at which the next one begins
+	err   error // that ended it
 }
 
-func readLines(resp *http.Response, from snapshotPlace) (*lineReader, error) {
-	r := &lineReader{from: from}
-	body := &cuts{resp.Body}
-	switch encoding := strings.ToLower(resp.Header.Get("Content-Encoding")); encoding {
-	case "", "identity":
-		r.lines = bufio.NewReaderSize(body, 64<<10)
-	case "gzip":
-		r.zip = openMembers(body, from.Block)
-		r.lines = bufio.NewReaderSize(r.zip, 64<<10)
-	default:
-		return nil, fmt.Errorf("%w: its result is encoded as was not asked for", errJob)
-	}
-	n, err := io.CopyN(io.Discard, r.lines, from.Skip)
-	r.read = n
-	if errors.Is(err, io.EOF) {
-		err = fmt.Errorf("%w: its result is shorter than before", errJob)
-	}
-	return r, err
-}
-
-// next appends a line to a text, without its end. io.EOF: there is none.
+// next appends a line to a text, without its end. io.EOF: there is none. After an error it returns that error.
 func (r *lineReader) next(text *bytes.Buffer) error {
 	start := text.Len()
-	for {
+	for r.err == nil {
 		part, err := r.lines.ReadSlice('\n')
 		text.Write(part)
-		r.read += int64(len(part))
-		switch {
+		switch n := text.Len() - start; {
 		case err == nil:
-			text.Truncate(text.Len() - 1)
+			r.at += int64(n)
+			text.Truncate(start + n - 1)
 			return nil
-		case errors.Is(err, bufio.ErrBufferFull) && text.Len()-start <= maxAnswer:
+		case errors.Is(err, bufio.ErrBufferFull) && n > maxAnswer:
+			r.err = fmt.Errorf("%w: %w", errJob, errLarge)
 		case errors.Is(err, bufio.ErrBufferFull):
-			return fmt.Errorf("%w: %w", errJob, errLarge)
-		case errors.Is(err, io.EOF) && text.Len() > start:
-			return fmt.Errorf("%w: %w: its last line has no end", errJob, errUnexpected)
+		case errors.Is(err, io.EOF) && n > 0:
+			r.err = fmt.Errorf("%w: %w: its last line has no end", errJob, errUnexpected)
 		default:
-			return err
+			r.err = err
 		}
 	}
+	text.Truncate(start)
+	return r.err
 }
 
-// place is where the next line begins. It never names the end of all bytes, which cannot be asked for.
-func (r *lineReader) place() snapshotPlace {
-	if r.zip == nil {
-		at := r.from.Block + r.read
-		if at == 0 {
-			return r.from
-		}
-		return snapshotPlace{Tag: r.from.Tag, Block: at - 1, Skip: 1}
-	}
-	m := r.zip.holding(r.read)
-	return snapshotPlace{Tag: r.from.Tag, Block: m.at, Skip: r.read - m.decoded}
-}
+// unzipped is what was compressed.
+type unzipped struct{ *gzip.Reader }
 
-// member is one of gzip: where it begins, as it is sent and decoded.
-type member struct{ at, decoded int64 }
-
-// members decodes a row of gzip members.
-type members struct {
-	sent  *counted
-	ahead *bufio.Reader // gzip takes from it no more than it needs
-	zip   gzip.Reader
-	start int64
-	began []member // those that are read, from the one of the oldest line that is not behind
-	out   int64
-	open  bool
-}
-
-func openMembers(body io.Reader, at int64) *members {
-	m := &members{sent: &counted{Reader: body}, start: at}
-	m.ahead = bufio.NewReaderSize(m.sent, 64<<10)
-	return m
-}
-
-func (m *members) Read(p []byte) (int, error) {
-	for {
-		if !m.open {
-			at := m.start + m.sent.n - int64(m.ahead.Buffered())
-			if err := m.zip.Reset(m.ahead); err != nil {
-				return 0, damage(err)
-			}
-			m.zip.Multistream(false)
-			m.began, m.open = append(m.began, member{at, m.out}), true
-		}
-		n, err := m.zip.Read(p)
-		m.out += int64(n)
-		if errors.Is(err, io.EOF) {
-			m.open, err = false, nil
-		}
-		if n > 0 || err != nil {
-			return n, damage(err)
-		}
-	}
-}
-
-// holding returns the member with the byte before a decoded one, and forgets those before it.
-func (m *members) holding(decoded int64) member {
-	for len(m.began) > 1 && m.began[1].decoded < decoded {
-		m.began = m.began[1:]
-	}
-	if len(m.began) == 0 {
-		return member{m.start, 0}
-	}
-	return m.began[0]
+func (u *unzipped) Read(p []byte) (int, error) {
+	n, err := u.Reader.Read(p)
+	return n, damage(err)
 }
 
 // damage tells what is no gzip from what ended early.
 func damage(err error) error {
 	var corrupt flate.CorruptInputError
-	if errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) || errors.As(err, &corrupt) {
+	switch {
+	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.As(err, &corrupt):
 		return fmt.Errorf("%w: its result is damaged: %w", errJob, err)
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	case errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, errCut):
 		return fmt.Errorf("%w: %w", errCut, err)
 	}
 	return err
 }
 
-// counted counts what is read.
-type counted struct {
-	io.Reader
-	n int64
-}
-
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.n += int64(n)
-	return n, err
+// short is an error of an answer that cannot be over yet.
+func short(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: %w", errCut, io.ErrUnexpectedEOF)
+	}
+	return err
 }
 
 // cuts is a body whose failures are cuts.

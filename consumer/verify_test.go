@@ -1,0 +1,253 @@
+package consumer_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/resosync/resosync/consumer"
+	"github.com/resosync/resosync/entityevent"
+)
+
+func verify(t *testing.T, f *consumer.Feed) consumer.Verified {
+	t.Helper()
+	v, err := f.Verify(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// plant changes the copy behind the feed's back.
+func plant(t *testing.T, f *consumer.Feed, changes ...entityevent.Change) {
+	t.Helper()
+	outcomes, err := f.Store.Apply(t.Context(), entityevent.Commit{Feed: "mls", Changes: changes})
+	for _, o := range outcomes {
+		err = errors.Join(err, o.Err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func planted(key string, op entityevent.Op, body string) entityevent.Change {
+	c := entityevent.Change{Ref: entityevent.Ref{Resource: "Property", Key: key}, Op: op}
+	if body != "" {
+		c.Body = json.RawMessage(body)
+	}
+	return c
+}
+
+// A copy that is equal is proven so by one digest, and no record is asked for.
+func TestVerifyEqual(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := making(3500)
+		m.put("Member", "M1", `{"MemberKey":"M1"}`)
+		f := newFeed(t, to(m), "Property", "Member", "Media")
+		catchUp(t, f)
+		before := len(m.asked("Property"))
+		v := verify(t, f)
+		if !v.Equal || v.Rounds != 1 || v.Through != 3501 || v.Ended.IsZero() {
+			t.Errorf("%+v", v)
+		}
+		want := []consumer.VerifiedResource{{Resource: "Media"}, {Resource: "Member", Records: 1}, {Resource: "Property", Records: 3500}}
+		if d := cmp.Diff(want, v.Resources); d != "" {
+			t.Error(d)
+		}
+		if n := len(m.asked("Property")); n != before {
+			t.Errorf("records were asked for: %v", m.asked("Property")[before:])
+		}
+		m.tasks(t)
+	})
+}
+
+// What differs is found and named, each record of it and no other, wherever it is.
+func TestVerifyFindsWhatDiffers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := making(3500)
+		f := newFeed(t, to(m), "Property")
+		catchUp(t, f)
+		plant(t, f,
+			planted("P0000", entityevent.Remove, ""),
+			planted("P0999x", entityevent.Put, `{"ListingKey":"P0999x"}`),
+			planted("P1000", entityevent.Put, property("P1000", 7)),
+			planted("P2000", entityevent.Remove, ""),
+			planted("P3500", entityevent.Put, property("P3500", 7)),
+			planted("A", entityevent.Put, property("A", 7)))
+		v := verify(t, f)
+		want := []consumer.VerifiedResource{{Resource: "Property", Records: 3500, Differences: 6, Differs: []consumer.VerifiedRecord{
+			{Key: "A", What: "extra"}, {Key: "P0000", What: "missing"}, {Key: "P0999x", What: "extra"}, {Key: "P1000", What: "changed"},
+			{Key: "P2000", What: "missing"}, {Key: "P3500", What: "extra"},
+		}}}
+		if d := cmp.Diff(want, v.Resources); d != "" || v.Equal {
+			t.Errorf("equal %t: %s", v.Equal, d)
+		}
+		if n := m.tasks(t); n > 1+6+1 {
+			t.Errorf("%d tasks", n)
+		}
+		if s := status(t, f); s.Recheck+s.Aside+s.Held != 0 || s.Sequence != 3500 {
+			t.Errorf("it wrote: %+v", s)
+		}
+	})
+}
+
+// A copy that lacks nearly all is told by ranges, and not by thousands of keys.
+func TestVerifyOfRuins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := making(5000)
+		f := newFeed(t, to(m), "Property")
+		catchUp(t, f)
+		var gone []entityevent.Change
+		for i := range 4990 {
+			gone = append(gone, planted(fmt.Sprintf("P%04d", i), entityevent.Remove, ""))
+		}
+		plant(t, f, gone...)
+		v := verify(t, f)
+		if v.Equal || len(v.Resources) != 1 {
+			t.Fatalf("%+v", v)
+		}
+		found := v.Resources[0].Differences
+		for _, r := range v.Resources[0].Ranges {
+			found += r.There - r.Here
+		}
+		if found != 4990 || len(v.Resources[0].Differs) > 100 {
+			t.Errorf("%d differences: %+v", found, v.Resources[0])
+		}
+	})
+}
+
+// What the feed knows of a record that differs is said.
+func TestVerifySaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := making(50)
+		f := newFeed(t, to(m), "Property")
+		catchUp(t, f)
+		for i := range 40 { // more than the brake lets through
+			m.remove("Property", fmt.Sprintf("P%04d", i))
+		}
+		m.put("Property", "P0049", `{"ListingKey":"P0049","ListPrice":1,"ListPrice":2}`) // nothing that can be kept
+		catchUp(t, f)
+		m.quiet("Property", "P0049", property("P0049", 3))
+		v := verify(t, f)
+		if v.Equal || len(v.Resources) != 1 || v.Resources[0].Differences != int64(status(t, f).Held)+1 {
+			t.Fatalf("%+v", v)
+		}
+		for _, d := range v.Resources[0].Differs {
+			what, why := "extra", "its removal is held: "
+			if d.Key == "P0049" {
+				what, why = "changed", "set aside: "
+			}
+			if d.What != what || !strings.HasPrefix(d.Reason, why) || len(d.Reason) == len(why) {
+				t.Errorf("%+v", d)
+			}
+		}
+	})
+}
+
+// While the producer is written to all the time, and the copy follows, it ends equal.
+func TestVerifyDuringWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := making(3000)
+		f := newFeed(t, to(m), "Property")
+		f.LongPoll = true
+		stop := run(t, f)
+		until(t, "it is loaded", func() bool { return status(t, f).Loaded })
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			for i := 0; ctx.Err() == nil; i++ {
+				key := fmt.Sprintf("P%04d", i*7919%3000)
+				m.put("Property", key, property(key, i))
+				if i%10 == 0 {
+					m.put("Property", "P1500", property("P1500", i)) // one that changes all the time
+				}
+				<-time.After(5 * time.Millisecond)
+			}
+		}()
+		m.polls = 1
+		writing := func() {
+			for i := range 20 {
+				key := fmt.Sprintf("P%04d", i*131)
+				m.put("Property", key, property(key, i+int(time.Now().UnixNano()%1e6)))
+			}
+		}
+		m.between, m.after = writing, writing
+		for range 3 {
+			if v := verify(t, f); !v.Equal {
+				t.Errorf("%+v", v)
+			}
+		}
+		cancel()
+		<-over
+		stop()
+	})
+}
+
+// A producer that makes no digests, or one of another log, is told from one whose copy differs.
+func TestVerifyUnable(t *testing.T) {
+	for name, c := range map[string]struct {
+		set  func(*maker)
+		want error
+		text string
+	}{
+		"no tasks": {func(m *maker) {
+			m.answer = func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == "/" {
+					htmlNotFound(w, r)
+				}
+				return r.URL.Path == "/"
+			}
+		}, consumer.ErrNoDigest, "resosync reconcile mls --dry-run"},
+		"refused": {func(m *maker) {
+			m.answer = func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == "POST" {
+					declined(w, 403, "not for you")
+				}
+				return r.Method == "POST"
+			}
+		}, consumer.ErrNoDigest, "not for you"},
+		"another log": {func(m *maker) {
+			m.outcome = func(task *made) {
+				task.result = []byte(strings.Replace(string(task.result), "log-1", "log-2", 1))
+			}
+		}, entityevent.ErrAnotherLog, "run the command again"},
+		"ahead of its log": {func(m *maker) {
+			m.outcome = func(task *made) {
+				task.result = []byte(strings.Replace(string(task.result), `"through":50`, `"through":51`, 1))
+			}
+		}, nil, "the log ends at 50"},
+		"without a resource": {func(m *maker) {
+			m.outcome = func(task *made) { task.result = []byte(`{"log":"log-1/all","sequence":50,"through":50}`) }
+		}, nil, "without Property"},
+		"no digest": {func(m *maker) { m.outcome = func(task *made) { task.result = []byte(`[]`) } }, nil, "digest"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := making(50)
+				f := newFeed(t, to(m.source), "Property")
+				catchUp(t, f)
+				c.set(m)
+				f = newFeedOn(f.Store, to(m))
+				v, err := f.Verify(t.Context(), nil)
+				if err == nil || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) || v.Equal {
+					t.Errorf("%v, %+v", err, v)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed(t, to(making(5)), "Property")
+		if _, err := f.Verify(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "resosync sync mls") {
+			t.Error(err)
+		}
+	})
+}
