@@ -1,0 +1,232 @@
+package session_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/bearer"
+	"github.com/resosync/resosync/producer"
+	"github.com/resosync/resosync/producer/session"
+)
+
+// TestNewest: a session keeps the newest 1,000 events of the log and of those that were posted, and each its number.
+func TestNewest(t *testing.T) {
+	s := serve(t, openStore(t), gate{})
+	events := s.open("all")
+	s.post(events, `"first"`)
+	seqs := put(t, s.store, "Property", 999)
+	if all := s.get(events, 0); len(all) != 1000 || all[0].Number != 1 || string(all[0].Data) != `"first"` || all[999].Number != 1000 {
+		t.Fatalf("%d events", len(all))
+	}
+	n := s.post(events, `"second"`)
+	all := s.get(events, 0)
+	if len(all) != 1000 || all[0].Number != 2 || n != 1001 || all[999].Number != n || texts(all[:1]) != fmt.Sprintf("2:log=%d", seqs[0]) {
+		t.Fatalf("%d events from %d", len(all), all[0].Number)
+	}
+	for i := range 1500 {
+		if got := s.post(events, fmt.Sprint(i)); got != n+1+int64(i) {
+			t.Fatalf("post %d has the number %d", i, got)
+		}
+	}
+	all = s.get(events, 5)
+	for i, e := range all {
+		if want := n + 1500 - 999 + int64(i); e.Number != want || string(e.Data) != fmt.Sprint(500+i) {
+			t.Fatalf("%d: %s, want %d", i, texts(all[i:i+1]), want)
+		}
+	}
+	if got := s.get(events, n+1499); len(all) != 1000 || texts(got) != fmt.Sprintf("%d:note=1499", n+1500) {
+		t.Errorf("%d events, %s", len(all), texts(got))
+	}
+}
+
+// TestFarBehind: numbers count as if each event had come at once, also where many of them were never looked at.
+func TestFarBehind(t *testing.T) {
+	store := openStore(t)
+	masks, err := store.SetProfiles(t.Context(), []entityevent.Profile{{Name: "idx", Resources: map[string]entityevent.Access{"Media": {}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := &counting{Store: store}
+	s := &session.Sessions{Store: counted, Gate: gate{masks["idx"]}}
+	open := func(client string) string {
+		r := httptest.NewRequest("POST", "/api/sessions", http.NoBody)
+		r.Header.Set("Authorization", "Bearer "+client)
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		return eventsOf(t, w.Body.String())
+	}
+	put(t, store, "Media", 3)
+	old, idx := open("all"), open("idx")
+	seen := put(t, store, "Media", 2)
+	for range 30 {
+		put(t, store, "Property", 1000)
+	}
+	seqs := put(t, store, "Property", 1)
+	reads := counted.reads.Load()
+	all := parse(t, ask(t, s, "GET", old+"?last_event=0", "").Body.String())
+	if len(all) != 1000 || all[999].Number != 30_003 || texts(all[999:]) != fmt.Sprintf("30003:log=%d", seqs[0]) || all[0].Number != 29_004 {
+		t.Errorf("%d events, %s", len(all), texts(all[max(len(all)-1, 0):]))
+	}
+	if n := counted.reads.Load() - reads; n > 4 {
+		t.Errorf("%d reads of the log", n)
+	}
+	if got, want := texts(parse(t, ask(t, s, "GET", idx+"?last_event=0", "").Body.String())), fmt.Sprintf("1:log=%d 2:log=%d", seen[0], seen[1]); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	seqs = put(t, store, "Property", 1)
+	if got, want := texts(parse(t, ask(t, s, "GET", old+"?last_event=30003", "").Body.String())), fmt.Sprintf("30004:log=%d", seqs[0]); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// anybody admits whoever names itself.
+type anybody struct{}
+
+func (anybody) Admit(r *http.Request, _ string) (producer.Client, error) {
+	return producer.Client{Name: bearer.FromHeader(r.Header), Mask: entityevent.Everyone}, nil
+}
+
+// still is a store of an empty log.
+type still struct{ producer.Store }
+
+func (still) Events(context.Context, entityevent.View, entityevent.EventQuery) (entityevent.Page, error) {
+	return entityevent.Page{}, nil
+}
+
+// bare asks without a network.
+func bare(h http.Handler, method, target, client, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	if client != "" {
+		r.Header.Set("Authorization", "Bearer "+client)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// TestNumberOfSessions has a bound, for each client and for all; who ended makes room.
+func TestNumberOfSessions(t *testing.T) {
+	s := &session.Sessions{Store: still{}, Gate: anybody{}, Anonymous: &producer.Client{Mask: entityevent.Everyone}}
+	open := func(client string) *httptest.ResponseRecorder {
+		return bare(document().Handler(t, s), "POST", "/api/sessions", client, "")
+	}
+	fill := func(client string, n int) {
+		t.Helper()
+		for i := range n {
+			if w := bare(s, "POST", "/api/sessions", client, ""); w.Code != 200 {
+				t.Fatalf("%q %d: %d %s", client, i, w.Code, w.Body)
+			}
+		}
+	}
+	fill("a", 5000)
+	if w := open("a"); w.Code != 429 || w.Header().Get("Retry-After") != "30" || !strings.Contains(w.Body.String(), "5000") {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+	fill("", 2500)
+	if w := open(""); w.Code != 429 {
+		t.Errorf("anonymous: %d %s", w.Code, w.Body)
+	}
+	fill("b", 2500)
+	if w := open("c"); w.Code != 503 || w.Header().Get("Retry-After") != "30" {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+	s.End("b")
+	fill("c", 2500)
+	if w := open("c"); w.Code != 503 || s.Len() != 10_000 {
+		t.Errorf("%d, %d sessions", w.Code, s.Len())
+	}
+}
+
+// TestMemory has a bound, for each client and for all; sessions that end give theirs back.
+func TestMemory(t *testing.T) {
+	s := &session.Sessions{Store: still{}, Gate: anybody{}, MaxBytes: 16 << 20}
+	body := `{"type":"t","data":"` + strings.Repeat("x", 16_000) + `"}`
+	fill := func(client string) (status, posted int) {
+		for {
+			events := eventsOf(t, bare(s, "POST", "/api/sessions", client, "").Body.String())
+			for range 100 {
+				if w := bare(s, "POST", events, client, body); w.Code != 200 {
+					w = bare(document().Handler(t, s), "POST", events, client, body)
+					if w.Header().Get("Retry-After") != "30" || w.Header().Get("Content-Type") != "application/problem+json" {
+						t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+					}
+					return w.Code, posted
+				}
+				posted++
+			}
+		}
+	}
+	const most = 4 << 20 / 16_000
+	for _, client := range []string{"a", "b", "c", "d"} {
+		if status, posted := fill(client); status != 429 || posted > most || posted < most*9/10 {
+			t.Errorf("%s: %d after %d", client, status, posted)
+		}
+	}
+	if status, posted := fill("e"); status != 503 || posted > most/5 {
+		t.Errorf("of all: %d after %d", status, posted)
+	}
+	s.End("a")
+	if status, posted := fill("a"); status < 429 || posted < most*9/10 {
+		t.Errorf("after the end of others: %d after %d", status, posted)
+	}
+}
+
+// TestListenersAreLimited, those of one session and those of all that is held here.
+func TestListenersAreLimited(t *testing.T) {
+	parked := park(openStore(t))
+	s := serve(t, parked, gate{})
+	events, other := s.open("all"), s.open("all")
+	var held []chan answer
+	for range 100 {
+		held = append(held, s.listen(parked, events))
+	}
+	if a := s.do("GET", events, ""); a.status != 429 || a.header.Get("Retry-After") != "30" {
+		t.Errorf("%d %v %s", a.status, a.header, a.body)
+	}
+	s.sessions.Drain()
+	for _, h := range held {
+		receive(t, h)
+	}
+	s.sessions.Holds = &producer.Holds{Most: 1}
+	one := s.listen(parked, events)
+	if a := s.do("GET", other, ""); a.status != 503 || a.header.Get("Retry-After") != "30" || a.header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("%d %v %s", a.status, a.header, a.body)
+	}
+	s.post(events, `1`)
+	receive(t, one)
+	if n := s.sessions.Holds.Len(); n != 0 {
+		t.Errorf("%d are held", n)
+	}
+}
+
+// broken is a store that cannot do its work.
+type broken struct{ producer.Store }
+
+func (broken) Events(context.Context, entityevent.View, entityevent.EventQuery) (entityevent.Page, error) {
+	return entityevent.Page{}, fmt.Errorf("disk at /secret/path: %w", entityevent.ErrUnavailable)
+}
+
+// TestUnavailable: nothing is half done, and nothing internal is told.
+func TestUnavailable(t *testing.T) {
+	s := serve(t, openStore(t), gate{})
+	events := s.open("all")
+	healthy := s.sessions.Store
+	s.sessions.Store = broken{healthy}
+	for _, c := range []struct{ method, target, body string }{{"POST", "/api/sessions", ""}, {"GET", events, ""}, {"POST", events, `{"type":"t","data":1}`}} {
+		a := s.do(c.method, c.target, c.body, "Authorization: Bearer all")
+		if a.status != 503 || a.header.Get("Retry-After") != "5" || strings.Contains(a.body, "secret") {
+			t.Errorf("%s %s: %d %v %s", c.method, c.target, a.status, a.header, a.body)
+		}
+	}
+	s.sessions.Status("all", 1) // is not lost
+	s.sessions.Store = healthy
+	if got := texts(s.get(events, 0)); got != "1:status=1" || s.sessions.Len() != 1 {
+		t.Errorf("%s, %d sessions", got, s.sessions.Len())
+	}
+}

@@ -1,0 +1,286 @@
+package session
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/bearer"
+	"github.com/resosync/resosync/entityevent/reply"
+	"github.com/resosync/resosync/producer"
+)
+
+// held is how long a listener waits.
+const held = 30 * time.Second
+
+var errUnknown = &reply.Refusal{Status: http.StatusNotFound, Detail: "There is no such session: it was idle for an hour, its client has gone, or this agent was started anew. Make another one with POST /api/sessions"}
+
+func tooMany(detail string) error {
+	return &reply.Refusal{Status: http.StatusTooManyRequests, Wait: held, Detail: detail}
+}
+
+func full(detail string) error {
+	return &reply.Refusal{Status: http.StatusServiceUnavailable, Wait: held, Detail: detail}
+}
+
+// make answers POST /api/sessions.
+func (s *Sessions) make(w http.ResponseWriter, r *http.Request) {
+	token, err := s.begin(r)
+	if err != nil {
+		producer.Refuse(w, r, err, s.logger())
+		return
+	}
+	reply.Write(w, http.StatusOK, reply.JSON, map[string]string{"token": token})
+}
+
+// admit returns who makes a session.
+func (s *Sessions) admit(r *http.Request) (producer.Client, owner, error) {
+	if s.Anonymous != nil && r.Header.Get("Authorization") == "" {
+		return *s.Anonymous, owner{anonymous: true}, nil
+	}
+	client, err := s.Gate.Admit(r, bearer.ScopeSubscribe)
+	return client, owner{client: client.Name}, err
+}
+
+// begin makes a session.
+func (s *Sessions) begin(r *http.Request) (token string, err error) {
+	client, own, err := s.admit(r)
+	if err != nil {
+		return "", err
+	}
+	x := &session{token: rand.Text(), owner: own, tail: s.enter(client.Mask)}
+	err = s.extend(r.Context(), x.tail, anyhow)
+	s.mu.Lock()
+	if err == nil {
+		err = s.add(x)
+	}
+	if err != nil {
+		s.leave(x.tail)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return "", err
+	}
+	if _, _, err = s.admit(r); err != nil { // it was revoked meanwhile, perhaps before there was a session to end
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.end(x)
+		return "", err
+	}
+	return x.token, nil
+}
+
+// add adds a session, if there is room.
+func (s *Sessions) add(x *session) error {
+	s.expire()
+	has, most := s.owners[x.owner], maxOwn
+	if x.owner.anonymous {
+		most = maxAnonymous
+	}
+	switch {
+	case has != nil && len(has.sessions) >= most:
+		return tooMany("There are " + strconv.Itoa(most) + " sessions of yours: go on with these, or wait until some were idle for an hour")
+	case len(s.named) >= maxSessions:
+		return full("There are too many sessions: ask again after the time in Retry-After")
+	}
+	if s.named == nil {
+		s.named, s.owners = map[string]*session{}, map[owner]*share{}
+	}
+	if has == nil {
+		has = &share{sessions: map[*session]struct{}{}}
+		s.owners[x.owner] = has
+	}
+	has.sessions[x] = struct{}{}
+	s.named[x.token] = x
+	x.base, x.used, x.place = x.tail.total, time.Now(), s.order.PushBack(x)
+	return nil
+}
+
+// post answers POST /api/sessions/{token}/events.
+func (s *Sessions) post(w http.ResponseWriter, r *http.Request, token string) {
+	e, err := s.take(r, token)
+	if err != nil {
+		producer.Refuse(w, r, err, s.logger())
+		return
+	}
+	reply.Write(w, http.StatusOK, reply.JSON, e)
+}
+
+// take adds what is posted to a session.
+func (s *Sessions) take(r *http.Request, token string) (event, error) {
+	x := s.find(token)
+	if x == nil {
+		return event{}, errUnknown
+	}
+	var body struct {
+		Type *string         `json:"type"`
+		Data json.RawMessage `json:"data"`
+	}
+	if err := reply.Read(r, maxBody, &body); err != nil {
+		return event{}, err
+	}
+	switch {
+	case body.Type == nil || *body.Type == "" || utf8.RuneCountInString(*body.Type) > maxType:
+		return event{}, &reply.Refusal{Status: http.StatusBadRequest, Detail: "The member type must be a text of 1 to " + strconv.Itoa(maxType) + " characters"}
+	case body.Data == nil:
+		return event{}, &reply.Refusal{Status: http.StatusBadRequest, Detail: "The member data is missing: it may be any JSON"}
+	case !utf8.Valid(body.Data):
+		return event{}, &reply.Refusal{Status: http.StatusBadRequest, Detail: "The member data is not UTF-8"}
+	}
+	kind, err := json.Marshal(*body.Type)
+	if err != nil {
+		return event{}, err
+	}
+	var data bytes.Buffer
+	if err := json.Compact(&data, body.Data); err != nil {
+		return event{}, err
+	}
+	if err := s.extend(r.Context(), x.tail, anyhow); err != nil { // what came before it has lower numbers
+		return event{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := posted{kind: string(kind), data: bytes.Clone(data.Bytes())}
+	most := cmp.Or(s.MaxBytes, maxBytes)
+	switch {
+	case x.ended:
+		return event{}, errUnknown
+	case s.owners[x.owner].bytes+p.size() > most/4:
+		return event{}, tooMany("Your sessions hold all that they may: post less, or wait until some were idle for an hour")
+	case s.bytes+p.size() > most:
+		return event{}, full("The sessions hold all that they may: ask again after the time in Retry-After")
+	}
+	return s.append(x, p), nil
+}
+
+// listen answers GET /api/sessions/{token}/events.
+func (s *Sessions) listen(w http.ResponseWriter, r *http.Request, token string) {
+	events, err := s.await(r, token)
+	if err != nil {
+		producer.Refuse(w, r, err, s.logger())
+		return
+	}
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", reply.JSON)
+	h.Set("X-Content-Type-Options", "nosniff")
+	out := bufio.NewWriterSize(w, 16<<10) // whoever does not listen any more misses it
+	_ = out.WriteByte('[')
+	for i, e := range events {
+		if i > 0 {
+			_ = out.WriteByte(',')
+		}
+		_, _ = out.Write(e.appendTo(out.AvailableBuffer()))
+	}
+	_, _ = out.WriteString("]\n")
+	_ = out.Flush()
+}
+
+// appendTo appends an event as it is sent.
+func (e event) appendTo(b []byte) []byte {
+	b = append(append(b, `{"type":`...), e.kind...)
+	b = append(append(b, `,"data":`...), e.data...)
+	return append(strconv.AppendInt(append(b, `,"number":`...), e.number, 10), '}')
+}
+
+// MarshalJSON implements json.Marshaler.
+func (e event) MarshalJSON() ([]byte, error) { return e.appendTo(nil), nil }
+
+// await returns what a listener has not got yet, and waits for it if there is nothing.
+func (s *Sessions) await(r *http.Request, token string) ([]event, error) {
+	number, err := lastEvent(r)
+	if err != nil {
+		return nil, err
+	}
+	x := s.find(token)
+	if x == nil {
+		return nil, errUnknown
+	}
+	if err := s.extend(r.Context(), x.tail, anyhow); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	if number < 0 {
+		number = x.last()
+	}
+	events, through := x.newer(number), x.tail.through
+	var hold *producer.Hold
+	switch {
+	case x.ended:
+		err = errUnknown
+	case len(events) > 0 || r.Method == http.MethodHead:
+	case len(x.listeners) >= maxListeners:
+		err = tooMany("This session has " + strconv.Itoa(maxListeners) + " listeners: ask again after the time in Retry-After")
+	default:
+		if hold = s.holds().Begin(held); hold == nil {
+			err = full("Too many requests wait for news here: ask again after the time in Retry-After")
+			break
+		}
+		if x.listeners == nil {
+			x.listeners = map[*producer.Hold]int64{}
+		}
+		x.listeners[hold] = number
+	}
+	s.mu.Unlock()
+	if hold == nil {
+		return events, err
+	}
+	return s.wait(r, x, number, through, hold)
+}
+
+// wait waits for an event above a number: one of the log after a position, or one that is posted, which cuts the hold.
+func (s *Sessions) wait(r *http.Request, x *session, number int64, through entityevent.Sequence, hold *producer.Hold) (events []event, err error) {
+	defer s.release(x, hold)
+	for {
+		waited := s.Store.Wait(r.Context(), x.tail.view, entityevent.EventQuery{After: through, End: hold.C})
+		switch {
+		case waited == nil:
+			if err := s.extend(r.Context(), x.tail, through); err != nil {
+				return nil, err
+			}
+		case !errors.Is(waited, entityevent.ErrEnded) && !errors.Is(waited, entityevent.ErrClosed):
+			return nil, waited
+		}
+		s.mu.Lock()
+		ended := x.ended
+		events, through = x.newer(number), x.tail.through
+		s.mu.Unlock()
+		switch {
+		case ended:
+			return nil, errUnknown
+		case waited != nil || len(events) > 0:
+			return events, nil
+		}
+	}
+}
+
+// release forgets a listener.
+func (s *Sessions) release(x *session, hold *producer.Hold) {
+	s.holds().End(hold)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if delete(x.listeners, hold); !x.ended {
+		s.use(x)
+	}
+}
+
+// lastEvent reads the number of the last event that a listener has; −1: none, it wants what comes.
+func lastEvent(r *http.Request) (int64, error) {
+	text := r.URL.Query().Get("last_event")
+	if text == "" {
+		return -1, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0, &reply.Refusal{Status: http.StatusBadRequest, Detail: "last_event is not the number of an event"}
+	}
+	return int64(n), nil
+}
