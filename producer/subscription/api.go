@@ -88,6 +88,8 @@ func (x *exchange) route() error {
 	switch {
 	case path == "event-types":
 		x.methods(map[string]func() error{http.MethodGet: x.eventTypes})
+	case parts[0] == "event-types" && len(parts) == 2:
+		x.methods(map[string]func() error{http.MethodGet: func() error { return x.eventType(parts[1]) }})
 	case path == "subscriptions":
 		x.methods(map[string]func() error{http.MethodGet: x.list, http.MethodPost: x.register})
 	case parts[0] == "subscriptions" && len(parts) == 2 && x.uuid != "":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -22,6 +23,7 @@ const (
 
 // eventType is what the events of one resource are called, and how they travel.
 type eventType struct {
+	Links           reply.Links     `json:"_links"`
 	Name            string          `json:"name"`
 	Description     string          `json:"description"`
 	Characteristics characteristics `json:"characteristics"`
@@ -36,9 +38,35 @@ type characteristics struct {
 
 // eventTypes answers with those that the caller may see.
 func (x *exchange) eventTypes() error {
-	names, err := x.offered(x.r.Context(), x.who.Client)
+	types, err := x.seen()
 	if err != nil {
 		return err
+	}
+	return x.answer(http.StatusOK, map[string]any{
+		"_links":    reply.Links{"self": reply.Link{Href: "/event-types"}, "subscriptions": reply.Link{Href: "/subscriptions"}},
+		"_embedded": map[string]any{"eventTypes": types},
+	})
+}
+
+// eventType answers with one of them, which is named as it stands in a path.
+func (x *exchange) eventType(escaped string) error {
+	types, err := x.seen()
+	if err != nil {
+		return err
+	}
+	for _, t := range types {
+		if name, err := url.PathUnescape(escaped); err == nil && t.Name == name {
+			return x.answer(http.StatusOK, t)
+		}
+	}
+	return refuse(http.StatusNotFound, "There is no such event type for you: GET /event-types lists those there are")
+}
+
+// seen are the event types that the caller may see.
+func (x *exchange) seen() ([]eventType, error) {
+	names, err := x.offered(x.r.Context(), x.who.Client)
+	if err != nil {
+		return nil, err
 	}
 	exclusive := x.exclusive(x.who.Client)
 	types := []eventType{}
@@ -48,12 +76,10 @@ func (x *exchange) eventTypes() error {
 		if slices.Contains(exclusive, name) {
 			c.Model, c.Modes = oneToOne, c.Modes[:1]
 		}
-		types = append(types, eventType{name, fmt.Sprintf("A record of %s is new, has changed, or is gone or out of sight.", name), c})
+		types = append(types, eventType{reply.Links{"self": reply.Link{Href: "/event-types/" + url.PathEscape(name)}}, name,
+			fmt.Sprintf("A record of %s is new, has changed, or is gone or out of sight.", name), c})
 	}
-	return x.answer(http.StatusOK, map[string]any{
-		"_links":    reply.Links{"self": reply.Link{Href: "/event-types"}, "subscriptions": reply.Link{Href: "/subscriptions"}},
-		"_embedded": map[string]any{"eventTypes": types},
-	})
+	return types, nil
 }
 
 // offered returns the resources whose events a client may be told of, in order, as far as they are known by now.

@@ -43,11 +43,17 @@ func TestEventTypes(t *testing.T) {
 	x.put("Property", "1")
 	x.put("Acme_Deal", "1")
 	const event = `"properties":{"EntityEventSequence":{"format":"int64","minimum":1,"type":"integer"},"ResourceName":{"const":"Acme_Deal"},"ResourceRecordKey":{"maxLength":255,"minLength":1,"type":"string"},"ResourceRecordUrl":{"format":"uri","maxLength":8000,"type":"string"}},"required":["EntityEventSequence","ResourceName","ResourceRecordKey"]`
-	const golden = `{"name":"Acme_Deal","description":"A record of Acme_Deal is new, has changed, or is gone or out of sight.","characteristics":{"model":"1-to-many","modes":["continuous","only-once"],"transports":["webhook","long-poll","events","sessions"],` +
+	const golden = `{"_links":{"self":{"href":"/event-types/Acme_Deal"}},"name":"Acme_Deal","description":"A record of Acme_Deal is new, has changed, or is gone or out of sight.","characteristics":{"model":"1-to-many","modes":["continuous","only-once"],"transports":["webhook","long-poll","events","sessions"],` +
 		`"schema":{"$schema":"https://json-schema.org/draft/2020-12/schema","oneOf":[{` + event + `},{"properties":{"value":{"items":{` + event + `,"type":"object"},"type":"array"}},"required":["value"]}],` +
 		`"properties":{"@reso.context":{"const":"urn:reso:metadata:2.0:resource:entityevent"},"UUID":{"type":"string"},"_links":{"type":"object"}},"required":["@reso.context"],"type":"object"}}}`
-	if got := x.ask(whole, "GET", "/event-types", "").want(t, 200); !strings.HasPrefix(got, `{"_embedded":{"eventTypes":[`+golden+`,{"name":"Property"`) {
+	if got := x.ask(whole, "GET", "/event-types", "").want(t, 200); !strings.HasPrefix(got, `{"_embedded":{"eventTypes":[`+golden+`,{"_links":{"self":{"href":"/event-types/Property"}},"name":"Property"`) {
 		t.Errorf("%s, want %s", got, golden)
+	}
+	if got := x.ask(whole, "GET", "/event-types/Acme%5FDeal/", "").want(t, 200); got != golden+"\n" {
+		t.Errorf("%s, want %s", got, golden)
+	}
+	for _, path := range []string{"/event-types/Office", "/event-types/property", "/event-types/%2F"} {
+		x.ask(whole, "GET", path, "").wantRefused(t, 404, "GET /event-types lists")
 	}
 	x.api.Fixed = []producer.Subscription{{Name: "b"}, {Name: "c", EventTypes: []string{"Property", "Showing"}}}
 	for client, want := range map[string][]string{

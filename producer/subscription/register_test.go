@@ -188,7 +188,8 @@ func TestMethods(t *testing.T) {
 		"/subscriptions//":                    "",
 		"/subscriptions/" + id + "/resume/it": "",
 		"/subscriptions/" + id + "/cancel":    "",
-		"/event-types/Property":               "",
+		"/event-types/Property/":              "GET, HEAD, OPTIONS",
+		"/event-types/Property/it":            "",
 		"/":                                   "",
 	} {
 		a := x.ask(whole, "OPTIONS", target, "")
