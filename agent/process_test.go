@@ -41,6 +41,7 @@ type process struct {
 	secure       *http.Client           // asks an agent that serves TLS; nil: it does not
 	path         func() (string, error) // of the program; nil: binary
 	env          []string
+	args         []string // of run
 	mu           sync.Mutex
 	cmd          *exec.Cmd
 	output       *output
@@ -109,7 +110,7 @@ func (p *process) command(t *testing.T, args ...string) string {
 // start runs the agent and waits until it answers.
 func (p *process) start(t *testing.T) {
 	t.Helper()
-	cmd := exec.Command(p.program(t), "run")
+	cmd := exec.Command(p.program(t), append([]string{"run"}, p.args...)...)
 	cmd.Dir, cmd.Env = p.dir, p.env
 	p.mu.Lock()
 	cmd.Stdout, cmd.Stderr = p.output, p.output
