@@ -41,7 +41,7 @@ func TestServers(t *testing.T) {
 	if a := s.do("OPTIONS", "/2.0/realtime", "Authorization: "); a.status != 204 || a.header.Get("Allow") != "GET, HEAD, OPTIONS" {
 		t.Errorf("OPTIONS of the realtime url: %d %v", a.status, a.header)
 	}
-	if s.channel() == s.channel() {
+	if one, other := s.channel(), s.channel(); one == other {
 		t.Error("two streams share a channel")
 	}
 }
@@ -262,7 +262,7 @@ func TestChannelsAreBounded(t *testing.T) {
 	put(t, store, "Property", 1)
 	events := newEvents(store, gate{})
 	open := func(client string) string {
-		r := httptest.NewRequest("OPTIONS", "/2.0/events", http.NoBody)
+		r := httptest.NewRequest(http.MethodOptions, "/2.0/events", http.NoBody)
 		r.Header.Set("Authorization", "Bearer "+client)
 		w := httptest.NewRecorder()
 		events.ServeHTTP(w, r)
@@ -301,7 +301,7 @@ func TestChannelsOfManyClients(t *testing.T) {
 	events := &box.Events{Store: store, Gate: many{}, Root: root, Name: "acme-mls"}
 	open := func(client string) string {
 		w := httptest.NewRecorder()
-		events.ServeHTTP(w, httptest.NewRequest("OPTIONS", "/2.0/events?client="+url.QueryEscape(client), http.NoBody))
+		events.ServeHTTP(w, httptest.NewRequest(http.MethodOptions, "/2.0/events?client="+url.QueryEscape(client), http.NoBody))
 		return strings.TrimPrefix(channelOf(t, w.Body.String()), root)
 	}
 	small := open("small")

@@ -54,7 +54,7 @@ func TestFarBehind(t *testing.T) {
 	counted := &counting{Store: store}
 	s := &session.Sessions{Store: counted, Gate: gate{masks["idx"]}}
 	open := func(client string) string {
-		r := httptest.NewRequest("POST", "/api/sessions", http.NoBody)
+		r := httptest.NewRequest(http.MethodPost, "/api/sessions", http.NoBody)
 		r.Header.Set("Authorization", "Bearer "+client)
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
