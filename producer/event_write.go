@@ -175,9 +175,9 @@ func isPlain(key string) bool {
 // a plain key never is.
 func (e *eventWriter) address(dst []byte, k *eventKind, ref entityevent.Ref) []byte {
 	before := len(dst)
-	dst = append(append(append(dst, `"ResourceRecordUrl":"`...), e.x.Root...), '/')
-	start := before + len(`"ResourceRecordUrl":"`)
-	dst = odata.AppendKeySegment(dst, ref.Resource, ref.Key, k.quoted)
+	dst = append(dst, `"ResourceRecordUrl":"`...)
+	start := len(dst)
+	dst = appendRecordURL(dst, e.x.Root, ref, k.quoted)
 	if len(dst)-start > entityevent.MaxURL {
 		return dst[:before]
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/odata"
 	"github.com/resosync/resosync/entityevent/retry"
 )
 
@@ -25,6 +26,9 @@ import (
 //
 // A wait that a subscriber asked for, and every failure, is stored before it begins. The position is
 // stored at most 100 ms after it moved, and when Run ends: a crash repeats pushes and skips none.
+//
+// While there is nothing to push it waits for the next event, or for Wake, without a timer and without
+// reading the store; a suspended one waits for Wake alone.
 type Pusher struct {
 	Store        Store
 	Subscription Subscription
@@ -48,11 +52,11 @@ var storeBackoff = retry.Backoff{Min: time.Second, Max: 10 * time.Second}
 
 const (
 	positionDelay = 100 * time.Millisecond // how long a position may stay unwritten
-	lookAgain     = 30 * time.Second       // how long any wait lasts before the state is read again
+	lookAgain     = 30 * time.Second       // how long a halt lasts before the clock is looked at again
 )
 
-// Run pushes until ctx ends, and then returns nil. A subscription that has no state yet begins at the
-// head of the log. When the store fails, Run logs it and tries again. It returns an error only for a
+// Run pushes until ctx ends or the subscription is cancelled, and then returns nil. A subscription that has
+// no state yet begins at the head of the log. When the store fails, Run logs it and tries again. It returns an error only for a
 // Subscription that can never work. Only one Run of a subscription may be under way.
 func (p *Pusher) Run(ctx context.Context) error {
 	r, err := p.newRun()
@@ -60,11 +64,11 @@ func (p *Pusher) Run(ctx context.Context) error {
 		return err
 	}
 	defer r.end(ctx)
-	for failures := 0; ctx.Err() == nil; {
+	for failures := 0; ctx.Err() == nil && r.state.Status != Cancelled; {
 		err := r.turn(ctx)
 		switch {
 		case ctx.Err() != nil, errors.Is(err, entityevent.ErrConflict):
-			// Somebody else changed the state: the next turn takes it over.
+			r.stale = true // somebody else changed the state: the next turn takes it over
 		case err != nil:
 			if failures++; failures == 1 {
 				r.log.Error("subscription waits for the store", "err", err)
@@ -79,7 +83,8 @@ func (p *Pusher) Run(ctx context.Context) error {
 	return nil
 }
 
-// Wake makes Run look at its state and the log now, whatever it waits for.
+// Wake makes Run look at its state and the log now, whatever it waits for. Whoever changes the state calls it, and who is
+// about to have events forgotten: the position of who waited long is then moved past what was not for it.
 func (p *Pusher) Wake() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,14 +99,20 @@ type run struct {
 	*Pusher
 	sub    Subscription // with its defaults
 	view   entityevent.View
+	filter odata.Expr
+	form   form
+	key    []byte // that signs; nil: nothing is signed
 	client *http.Client
 	log    *slog.Logger
 
 	state   SubscriptionState
+	stale   bool      // the state has to be read
 	version int64     // of the state's document; 0: not read yet
 	moved   time.Time // when the position moved first after it was written; zero: it is written
 	urgent  bool      // the state holds more than a moved position
 	ahead   batch     // read while another was in flight
+	waited  bool      // since the log was read to its end, and nothing was there: whatever came since is not forgotten
+	taken   bool      // the one delivery of an only-once subscription was acknowledged, which is not stored yet
 }
 
 func (p *Pusher) newRun() (*run, error) {
@@ -114,7 +125,11 @@ func (p *Pusher) newRun() (*run, error) {
 		// The parser's error repeats the URL.
 		return nil, fmt.Errorf("subscription %s: its url is not an absolute http or https URL", s.Name)
 	}
-	r := &run{Pusher: p, sub: s, client: CallbackDialer{}.Client(), log: p.Logger}
+	key, err := signingKey(s.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("subscription %s: secret: %w", s.Name, err)
+	}
+	r := &run{Pusher: p, sub: s, filter: s.Filter(), key: key, form: s.form(), stale: true, client: CallbackDialer{}.Client(), log: p.Logger}
 	if p.HTTP != nil {
 		client := *p.HTTP
 		client.CheckRedirect = noRedirect
@@ -142,11 +157,19 @@ func setDefault[T comparable](field *T, value T) {
 
 // turn does the next thing: it waits, or pushes one batch.
 func (r *run) turn(ctx context.Context) error {
+	if r.taken {
+		return r.conclude(ctx)
+	}
 	if err := r.refresh(ctx); err != nil {
 		return err
 	}
-	if wait := r.mustWait(); wait > 0 {
-		return r.pause(ctx, wait, nil)
+	switch {
+	case r.state.Status == Cancelled:
+		return nil
+	case r.state.Status == Suspended:
+		return r.pause(ctx, untilWake)
+	case r.state.wait(time.Now()) > 0:
+		return r.pause(ctx, r.untilOver)
 	}
 	b, err := r.next(ctx)
 	if err != nil {
@@ -157,6 +180,10 @@ func (r *run) turn(ctx context.Context) error {
 	}
 	if b.events == 0 {
 		return r.idle(ctx, b)
+	}
+	r.waited = false
+	if err := r.bind(ctx, b); err != nil {
+		return err
 	}
 	r.skipIdle(time.Now())
 	ahead := r.readAhead(ctx, b)
@@ -169,27 +196,47 @@ func (r *run) turn(ctx context.Context) error {
 	return r.writeIfDue(ctx)
 }
 
-// refresh takes over the state of the store, unless it is the one that this run wrote.
+// refresh takes over the state of the store, unless it is the one that this run wrote, and stores what could not be
+// stored before.
 func (r *run) refresh(ctx context.Context) error {
+	if r.heard() {
+		r.stale = true
+	}
+	if !r.stale {
+		if r.urgent {
+			return r.write(ctx)
+		}
+		return nil
+	}
 	doc, err := r.Store.Get(ctx, SubscriptionKind, r.sub.Name)
 	if err != nil {
 		return fmt.Errorf("read state: %w", err)
 	}
-	switch doc.Version {
-	case 0:
+	r.stale = false
+	switch {
+	case doc.Version == 0:
 		return r.begin(ctx)
-	case r.version:
+	case doc.Version == r.version && r.urgent:
+		return r.write(ctx)
+	case doc.Version == r.version:
 		return nil
 	}
 	if r.state, err = parseState(doc); err != nil {
+		r.stale = true
 		return err
 	}
 	r.state.rebase(time.Now())
-	r.version, r.moved, r.urgent = doc.Version, time.Time{}, false
-	if r.state.Endpoint != r.sub.endpoint() {
+	r.version, r.moved, r.urgent, r.waited = doc.Version, time.Time{}, false, false
+	if r.state.Told == "" {
+		r.state.Told = r.state.Status
+	}
+	if r.state.Endpoint != r.sub.endpoint() && r.state.Status != Cancelled {
 		r.log.Info("subscription has another callback or token: trying it", "seq", r.state.Cursor)
 		r.state.Resume()
 		r.state.Endpoint = r.sub.endpoint()
+		return r.write(ctx)
+	}
+	if r.state.Told != r.state.Status {
 		return r.write(ctx)
 	}
 	return nil
@@ -199,24 +246,18 @@ func (r *run) refresh(ctx context.Context) error {
 func (r *run) begin(ctx context.Context) error {
 	page, err := r.Store.Events(ctx, r.view, entityevent.EventQuery{After: math.MaxInt64, Limit: 1})
 	if err != nil {
+		r.stale = true
 		return fmt.Errorf("read head: %w", err)
 	}
 	r.version = 0
 	r.state = beginning(r.sub, page.Head)
+	r.urgent = true
 	r.log.Info("subscription begins", "seq", page.Head)
 	return r.write(ctx)
 }
 
-// mustWait returns for how long nothing may be pushed.
-func (r *run) mustWait() time.Duration {
-	if r.state.Status != Active {
-		return lookAgain
-	}
-	return min(r.state.wait(time.Now()), lookAgain)
-}
-
 // idle waits for the event after b, which holds none; a position that is not written yet is written
-// before its delay is over.
+// when its delay is over.
 func (r *run) idle(ctx context.Context, b batch) error {
 	if b.through > r.state.Cursor {
 		r.moveTo(b.through)
@@ -224,14 +265,22 @@ func (r *run) idle(ctx context.Context, b batch) error {
 	if b.more {
 		return r.writeIfDue(ctx)
 	}
-	wait := lookAgain
+	next := entityevent.EventQuery{After: r.state.Cursor, Filter: r.filter}
 	if !r.moved.IsZero() {
-		if wait = positionDelay - time.Since(r.moved); wait <= 0 {
+		wait := positionDelay - time.Since(r.moved)
+		if wait <= 0 {
 			return r.write(ctx)
 		}
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		next.End = timer.C
 	}
-	return r.pause(ctx, wait, func(ctx context.Context) error {
-		return r.Store.Wait(ctx, r.view, entityevent.EventQuery{After: r.state.Cursor})
+	r.waited = true
+	return r.pause(ctx, func(ctx context.Context) error {
+		if err := r.Store.Wait(ctx, r.view, next); !errors.Is(err, entityevent.ErrEnded) {
+			return err
+		}
+		return r.write(ctx)
 	})
 }
 
@@ -242,30 +291,56 @@ func (r *run) moveTo(seq entityevent.Sequence) {
 	}
 }
 
-// pause waits for d, until Wake, until ctx ends, or until what it waits for, if anything, is there.
-func (p *Pusher) pause(ctx context.Context, d time.Duration, until func(context.Context) error) error {
-	waiting, cancel := context.WithTimeout(ctx, d)
+// pause waits until what it waits for is there, until Wake, or until ctx ends.
+func (p *Pusher) pause(ctx context.Context, until func(context.Context) error) error {
+	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if p.arm(cancel) {
 		return nil
 	}
 	defer p.arm(nil)
-	if until == nil {
-		<-waiting.Done()
-		return nil
-	}
 	if err := until(waiting); err != nil && waiting.Err() == nil {
 		return fmt.Errorf("wait for events: %w", err)
 	}
 	return nil
 }
 
+func untilWake(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// untilOver waits until the halt is over, by whichever clock.
+func (r *run) untilOver(ctx context.Context) error {
+	for {
+		wait := r.state.wait(time.Now())
+		if wait <= 0 {
+			return nil
+		}
+		timer := time.NewTimer(min(wait, lookAgain))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+}
+
 // arm makes Wake call cancel, and says whether it was called already.
 func (p *Pusher) arm(cancel context.CancelFunc) (woken bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	woken, p.woken = p.woken && cancel != nil, p.woken && cancel == nil
 	p.interrupt = cancel
+	return p.woken
+}
+
+// heard says whether Wake was called since it was last asked.
+func (p *Pusher) heard() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	woken := p.woken
+	p.woken = false
 	return woken
 }
 
@@ -278,11 +353,18 @@ func (r *run) writeIfDue(ctx context.Context) error {
 
 // write stores the state: entityevent.ErrConflict if somebody else changed it meanwhile.
 func (r *run) write(ctx context.Context) error {
+	before := r.state.Told
+	r.state.Told = r.state.Status
 	version, err := writeState(ctx, r.Store, r.state, r.version)
-	if err == nil {
-		r.version, r.moved, r.urgent = version, time.Time{}, false
+	if err != nil {
+		r.state.Told = before
+		return err
 	}
-	return err
+	r.version, r.moved, r.urgent = version, time.Time{}, false
+	if before != r.state.Status && r.Changed != nil {
+		r.Changed(r.state)
+	}
+	return nil
 }
 
 // end stores what is not stored yet.

@@ -10,6 +10,7 @@ import (
 // batch is what one push carries: all that the subscription may see in (after, through].
 type batch struct {
 	after, through entityevent.Sequence
+	first, last    entityevent.Sequence // of its events
 	events         int
 	body           []byte
 	more           bool // something may follow
@@ -30,7 +31,7 @@ func (r *run) next(ctx context.Context) (batch, error) {
 // it could not: then the next turn reads it, and reports why not.
 func (r *run) readAhead(ctx context.Context, b batch) <-chan batch {
 	ahead := make(chan batch, 1)
-	if !b.more {
+	if !b.more || r.sub.Mode == OnlyOnce {
 		ahead <- batch{}
 		return ahead
 	}
@@ -55,24 +56,29 @@ func (r *run) limit() int {
 
 // read builds the batch after a position.
 func (r *run) read(ctx context.Context, after entityevent.Sequence, limit int) (batch, error) {
-	page, err := r.Store.Events(ctx, r.view, entityevent.EventQuery{After: after, Limit: limit})
+	q := entityevent.EventQuery{After: after, Limit: limit, Filter: r.filter}
+	if r.sub.Mode == OnlyOnce && r.state.BatchEnd > after {
+		q.Before = r.state.BatchEnd + 1
+	}
+	page, err := r.Store.Events(ctx, r.view, q)
 	if err != nil {
 		return batch{}, fmt.Errorf("read events after %d: %w", after, err)
+	}
+	if len(page.Events) == 0 && q.Before > 0 && !page.More {
+		r.state.BatchEnd = 0 // of what was to be delivered nothing is left
+		return r.read(ctx, after, limit)
 	}
 	b := batch{after: after, through: page.Through, events: len(page.Events), more: page.More, floor: page.Floor}
 	if b.events == 0 {
 		return b, nil
 	}
-	if r.sub.BatchEvents == 1 {
-		b.body = page.Events[0].AppendBare(nil)
-		return b, nil
-	}
-	b.body = entityevent.AppendEvents(make([]byte, 0, 128+limit*128), page.Events)
+	b.body = r.form.append(make([]byte, 0, 256+min(len(page.Events), limit)*(128+len(r.form.root))), page.Events)
 	for len(b.body) > r.sub.BatchBytes && b.events > 1 {
 		// As many as would fit if all were of one size, and always fewer.
 		b.events = max(1, min(b.events-1, b.events*r.sub.BatchBytes/len(b.body)))
 		b.through, b.more = page.Events[b.events-1].Sequence, true
-		b.body = entityevent.AppendEvents(b.body[:0], page.Events[:b.events])
+		b.body = r.form.append(b.body[:0], page.Events[:b.events])
 	}
+	b.first, b.last = page.Events[0].Sequence, page.Events[b.events-1].Sequence
 	return b, nil
 }

@@ -116,6 +116,7 @@ func (r *run) succeed(b batch, now time.Time) {
 	s.settled()
 	s.Acknowledged, s.SucceededAt = b.through, now.UTC()
 	r.moveTo(b.through)
+	r.taken = r.sub.Mode == OnlyOnce
 	if s.BatchLimit > 0 && b.events >= s.BatchLimit {
 		// Slowly, for growing past what the subscriber takes costs a refused push each time.
 		if s.BatchLimit++; s.BatchLimit >= r.sub.BatchEvents {
@@ -146,11 +147,12 @@ func (r *run) skipIdle(now time.Time) {
 
 func (r *run) suspend(reason string) {
 	s := &r.state
-	s.Status, s.Reason, s.HaltedUntil = Suspended, fmt.Sprintf("%s; when that is mended, run: resosync resume %s", reason, r.sub.Name), time.Time{}
+	s.Suspend(fmt.Sprintf("%s; when that is mended, run: resosync resume %s", reason, r.sub.Name))
 	r.log.Error("subscription is suspended: its position is kept until it is resumed", "seq", s.Cursor, "err", s.Reason)
 }
 
-// missed suspends a subscription that stood below events when they were forgotten. One that began at 0 since misses none:
+// missed suspends a subscription that stood below events when they were forgotten. One that waited at the end of the log
+// misses none, however old its position: they were not for it. One that began at 0 since misses none:
 // they were of records that were gone before. When it is resumed its next push does not follow the one before, so that
 // a subscriber who looks at EntityEvent-After polls, and learns from a 410 what it has to do.
 func (r *run) missed(floor entityevent.Sequence) bool {
@@ -159,7 +161,7 @@ func (r *run) missed(floor entityevent.Sequence) bool {
 		return false
 	}
 	s.Floor, r.urgent = floor, true
-	if s.Cursor == 0 || s.Cursor >= floor {
+	if s.Cursor == 0 || s.Cursor >= floor || r.waited {
 		return false
 	}
 	r.suspend(fmt.Sprintf("events after %d were forgotten before they were pushed, so the subscriber has to load all records anew", s.Cursor))

@@ -3,7 +3,6 @@ package producer_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -113,29 +112,6 @@ func TestPushRefusedSuspends(t *testing.T) {
 			if strings.Contains(text, "hidden-") {
 				t.Errorf("a secret is in %s", text)
 			}
-		}
-	})
-}
-
-func TestPushResumesWithoutWake(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := openStore(t, t.TempDir())
-		subscribe(t, store, "b")
-		put(t, store, "local", 2)
-		s := newSubscriber(status(410))
-		start(t, newPusher(t, store, s))
-		s.next(t)
-		time.Sleep(100 * time.Hour)
-		s.none(t)
-		if err := producer.Resume(t.Context(), store, "b"); err != nil {
-			t.Fatal(err)
-		}
-		resumed := time.Now()
-		if again := s.next(t); again.at.Sub(resumed) > 30*time.Second {
-			t.Errorf("went on after %v", again.at.Sub(resumed))
-		}
-		if err := producer.Resume(t.Context(), store, "nobody"); !errors.Is(err, entityevent.ErrAbsent) {
-			t.Errorf("%v, want ErrAbsent", err)
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -48,8 +49,13 @@ func (r *run) post(ctx context.Context, b batch) answer {
 	}
 	// The log may have been named anew since the batch was read: what it held then stands in the new one too.
 	h.Set("EntityEvent-Log", string(r.Store.LogID())+"/"+r.sub.Profile)
-	h.Set("EntityEvent-After", r.state.Acknowledged.String())
-	h.Set("EntityEvent-Through", b.through.String())
+	if r.filter == nil { // else the body does not hold every event in between
+		h.Set("EntityEvent-After", r.state.Acknowledged.String())
+		h.Set("EntityEvent-Through", b.through.String())
+	}
+	if r.key != nil {
+		sign(h, r.key, r.deliveryID(b), time.Now(), b.body)
+	}
 
 	resp, err := r.client.Do(req)
 	if err != nil {
@@ -111,7 +117,7 @@ const maxProblem = 500
 // withoutSecrets takes out of a text what the subscriber may have repeated, and what does not print.
 func (r *run) withoutSecrets(text string) string {
 	const redacted = "[redacted]"
-	secrets := []string{r.sub.Token, r.sub.URL}
+	secrets := []string{r.sub.Token, r.sub.URL, r.sub.Secret, strings.TrimPrefix(r.sub.Secret, secretPrefix)}
 	if u, err := url.Parse(r.sub.URL); err == nil {
 		password, _ := u.User.Password()
 		secrets = append(secrets, u.RawQuery, password)

@@ -4,7 +4,9 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -21,7 +23,7 @@ const secretPrefix = "whsec_"
 func CheckSecret(secret string) error {
 	switch key, err := signingKey(secret); {
 	case secret == "":
-		return nil // pushes are not signed
+		return nil
 	case err != nil:
 		return err
 	case len(key) < 8 || len(key) > 1024 || !utf8.ValidString(secret) || strings.ContainsFunc(secret, func(c rune) bool { return c < ' ' || c == 0x7f }):
@@ -30,7 +32,11 @@ func CheckSecret(secret string) error {
 	return nil
 }
 
+// signingKey returns nil for no secret.
 func signingKey(secret string) ([]byte, error) {
+	if secret == "" {
+		return nil, nil
+	}
 	text, marked := strings.CutPrefix(secret, secretPrefix)
 	key, err := base64.StdEncoding.DecodeString(text)
 	switch {
@@ -40,6 +46,13 @@ func signingKey(secret string) ([]byte, error) {
 		return nil, errors.New("what follows whsec_ is not base64")
 	}
 	return []byte(secret), nil
+}
+
+// deliveryID names a delivery: it is the same for every repeat of the same events, after a restart too, and another one when
+// somebody asked for them anew.
+func (r *run) deliveryID(b batch) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d %d", r.sub.Name, r.state.Replays, b.first, b.last))
+	return "msg_" + hex.EncodeToString(sum[:16])
 }
 
 // sign adds the headers of Standard Webhooks: id stays the same when a delivery is repeated.

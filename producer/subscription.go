@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/odata"
 )
 
 // Subscription says to whom the log is pushed, and how.
@@ -50,8 +51,25 @@ const (
 	HAL  Protocol = "hal"  // the same, with _links and UUID
 )
 
+// Filter is what must hold of the events that are pushed, beside what the client may see. nil: nothing.
+func (s Subscription) Filter() odata.Expr {
+	if len(s.EventTypes) == 0 {
+		return nil
+	}
+	text := odata.Type{Kind: odata.String}
+	in := odata.Membership{Left: odata.Field{Path: resourceField, Of: text}}
+	for _, resource := range s.EventTypes {
+		in.Values = append(in.Values, odata.Literal{Kind: odata.String, Text: resource})
+	}
+	return in
+}
+
 // endpoint is a fingerprint of where and as whom the subscription pushes.
 func (s Subscription) endpoint() string {
-	sum := sha256.Sum256([]byte(s.URL + "\x00" + s.Token))
+	text := s.URL + "\x00" + s.Token
+	if s.Secret != "" {
+		text += "\x00" + s.Secret
+	}
+	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:8])
 }

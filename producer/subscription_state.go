@@ -32,6 +32,8 @@ type SubscriptionState struct {
 	Reason string             `json:"reason,omitempty"` // why it is suspended and how to resume it, or why it is cancelled; for people
 	Since  time.Time          `json:"since,omitzero"`   // when it was suspended or cancelled
 
+	Told SubscriptionStatus `json:"told,omitempty"` // the status that Pusher.Changed was told last
+
 	// Cursor: every event up to it was acknowledged or is invisible to the subscription.
 	Cursor entityevent.Sequence `json:"cursor"`
 	// Acknowledged is the EntityEvent-Through of the last acknowledged push, or where the subscription
@@ -62,7 +64,7 @@ func NewState(s Subscription, from entityevent.Sequence) (entityevent.Doc, error
 }
 
 func beginning(s Subscription, from entityevent.Sequence) SubscriptionState {
-	return SubscriptionState{Name: s.Name, Status: Active, Endpoint: s.endpoint(), Cursor: from, Acknowledged: from}
+	return SubscriptionState{Name: s.Name, Status: Active, Told: Active, Endpoint: s.endpoint(), Cursor: from, Acknowledged: from}
 }
 
 // Resume makes the subscription active and forgets what went wrong. One that is cancelled stays so.

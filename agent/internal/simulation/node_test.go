@@ -12,6 +12,7 @@ import (
 
 	"github.com/resosync/resosync/entityevent/retry"
 	"github.com/resosync/resosync/entityevent/sqlite"
+	"github.com/resosync/resosync/producer"
 )
 
 // node is one machine: a data folder, and one life after another.
@@ -40,6 +41,7 @@ type life struct {
 	end     context.CancelCauseFunc
 	store   *sqlite.Store
 	handler http.Handler
+	pushers map[string]*producer.Pusher // of the producer, by subscription
 
 	mu   sync.Mutex
 	dead bool

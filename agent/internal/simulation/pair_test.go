@@ -78,6 +78,7 @@ func (w *world) startProducer(l *life) error {
 	}
 	l.handler = &producer.Server{Store: &door{Store: l.store, life: l, who: "server"}, Schema: served, Gate: openGate{},
 		Root: "http://producer.test/odata", Prefix: "/odata", Writable: true}
+	l.pushers = map[string]*producer.Pusher{}
 	for name, link := range map[string]string{toFeed: pushLink, toWitness: witnessLink} {
 		if err := w.heedStored(l.store, name, link); err != nil {
 			return err
@@ -89,6 +90,7 @@ func (w *world) startProducer(l *life) error {
 		}
 		p := &producer.Pusher{Store: &door{Store: l.store, life: l, who: "pusher " + name, applied: w.witness.created}, Subscription: s,
 			HTTP: &http.Client{Transport: &transport{network: w.network, life: l, link: link}}, SuspendAfter: w.plan.suspendAfter}
+		l.pushers[name] = p
 		l.run("pusher "+name, p.Run)
 	}
 	return nil
@@ -123,6 +125,7 @@ func (w *world) resume(ctx context.Context) {
 		}
 		w.network.asked(map[string]string{toFeed: pushLink, toWitness: witnessLink}[s.Name], time.Time{})
 		err = errors.Join(err, producer.Resume(ctx, &door{Store: l.store, life: l, who: "operator"}, s.Name))
+		l.pushers[s.Name].Wake()
 	}
 	if err != nil && !l.gone() && ctx.Err() == nil {
 		w.violated("the operator can resume", "%v", err)
