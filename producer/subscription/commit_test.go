@@ -71,7 +71,9 @@ func TestOneCommit(t *testing.T) {
 		if strings.Contains(c.commit, "idempotency") {
 			headers = []string{"Idempotency-Key: k"}
 		}
-		ask := func() answered { return x.ask(whole, c.method, strings.ReplaceAll(c.path, "{id}", id), c.body, headers...) }
+		ask := func() answered {
+			return x.ask(whole, c.method, strings.ReplaceAll(c.path, "{id}", id), c.body, headers...)
+		}
 		before := x.documents()
 		_, starts, wakes := x.pushers.last()
 		for _, fail := range []error{fmt.Errorf("internal: %w", entityevent.ErrUnavailable), errors.New("internal text")} {

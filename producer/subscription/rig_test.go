@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -250,14 +249,16 @@ func (x *rig) count(kind string) int {
 	return len(docs)
 }
 
-// sorted are the names of JSON members.
-func sorted(raw string) string {
-	var all map[string]json.RawMessage
-	_ = json.Unmarshal([]byte(raw), &all)
-	var names []string
-	for name := range all {
-		names = append(names, name)
+// write replaces a document.
+func (x *rig) write(kind, id string, body any) {
+	x.Helper()
+	doc, err := x.store.Get(x.Context(), kind, id)
+	if err == nil {
+		if doc.Body, err = json.Marshal(body); err == nil {
+			_, err = x.store.Apply(x.Context(), entityevent.Commit{Docs: []entityevent.Doc{doc}})
+		}
 	}
-	slices.Sort(names)
-	return strings.Join(names, " ")
+	if err != nil {
+		x.Fatal(err)
+	}
 }
