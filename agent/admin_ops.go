@@ -26,6 +26,7 @@ func (a *agent) ops(mux *http.ServeMux) {
 	mux.HandleFunc("GET /admin/aside/{feed}", a.serveAside)
 	mux.HandleFunc("POST /admin/aside/{feed}/replay", a.serveReplay)
 	mux.HandleFunc("POST /admin/reconcile/{feed}", a.writing(a.serveReconcile))
+	mux.HandleFunc("POST /admin/verify/{feed}", a.writing(a.serveVerify))
 	mux.HandleFunc("POST /admin/backup", a.serveBackup)
 	mux.HandleFunc("POST /admin/log", a.serveNewLog)
 	mux.HandleFunc("POST /admin/log/keep", a.serveKeepLog)

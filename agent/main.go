@@ -99,7 +99,7 @@ A consumer follows a producer, fetches what changed, and keeps a replica. One ag
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "print JSON instead of text")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(p.demoCommand(), p.initCommand(), p.checkCommand(), p.runCommand(), p.syncCommand(), p.importCommand(),
-		p.eventsCommand(), p.statusCommand(), p.reconcileCommand(), p.asideCommand(), p.subscribeCommand(), p.subscriptionsCommand(),
+		p.eventsCommand(), p.statusCommand(), p.reconcileCommand(), p.verifyCommand(), p.asideCommand(), p.subscribeCommand(), p.subscriptionsCommand(),
 		p.resumeCommand(), p.cancelCommand(), p.tokenCommand(), p.clientCommand(), p.backupCommand(),
 		p.compactCommand(), p.logCommand(), p.versionCommand())
 	group(root)

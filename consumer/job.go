@@ -67,12 +67,19 @@ func (c *client) begin(ctx context.Context, tasks string, j job) (string, error)
 		}
 		return "", err
 	}
-	defer a.Close()
-	at, err := a.URL.Parse(a.Header.Get("Location"))
-	if a.Status != http.StatusAccepted || a.Header.Get("Location") == "" || err != nil || origin(at) != origin(a.URL) {
+	status, base, location := a.Status, a.URL, link{a.Header.Get("Location")}
+	var task struct {
+		Links map[string]link `json:"_links"`
+	}
+	// Its own link is relative, and so of the origin that was asked, whatever the producer takes its own to be.
+	if a.decode(&task) == nil && task.Links["self"].Href != "" {
+		location = task.Links["self"]
+	}
+	at := below(base, location)
+	if status != http.StatusAccepted || at == "" {
 		return "", fmt.Errorf("%w: %w: it was accepted without a place to look for it", errJob, errUnexpected)
 	}
-	return at.String(), nil
+	return at, nil
 }
 
 // await blocks until a task is done. It calls alive whenever the producer says that it is still busy.

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/resosync/resosync/consumer"
+)
+
+func (p *program) verifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify [FEED…]",
+		Short: "Prove the copy equal to its producer",
+		Long: `verify has the producer make a digest of all that the feed copies, brings the copy level with it, and compares the
+two by the contents of all records; without names, of every feed. It changes nothing but what it takes to be level.
+Writes may go on meanwhile: what differs is looked at again, closer and closer, and what is left is named.
+
+Exit status 0 says that every record is equal. The producer must be a resosync too; of others compare the keys and
+timestamps: resosync reconcile --dry-run.`,
+		Example: `  resosync verify
+  resosync verify acme --json`,
+		RunE: func(c *cobra.Command, args []string) error {
+			return p.withFeeds(c, args, func(ctx context.Context, s *session, feeds []string) error {
+				var failures []error
+				differs := false
+				for _, feed := range feeds {
+					switch err := p.verifyFeed(ctx, s, feed); {
+					case errors.Is(err, errReported):
+						differs = true
+					case err != nil:
+						failures = append(failures, fmt.Errorf("feed %s: %w", feed, err))
+					}
+				}
+				if differs && failures == nil {
+					return errReported
+				}
+				return errors.Join(failures...)
+			})
+		},
+	}
+}
+
+// verifyLine is one line of the answer to a verify: how far it is, until the one that says how it ended.
+type verifyLine struct {
+	consumer.VerifyProgress
+	Done     bool               `json:"done,omitempty"`
+	Verified *consumer.Verified `json:"verified,omitempty"`
+	Error    string             `json:"error,omitempty"`
+}
+
+func (a *agent) serveVerify(w http.ResponseWriter, r *http.Request) {
+	f := a.feedOf(w, r)
+	if f == nil {
+		return
+	}
+	say := lines(w)
+	verified, err := f.Verify(r.Context(), func(p consumer.VerifyProgress) { say(verifyLine{VerifyProgress: p}) })
+	end := verifyLine{Done: true, Verified: &verified}
+	if err != nil {
+		end.Error = err.Error()
+	}
+	say(end)
+}
+
+func (p *program) verifyFeed(ctx context.Context, s *session, feed string) error {
+	resp, err := s.send(ctx, http.MethodPost, "/admin/verify/"+url.PathEscape(feed), nil, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	show := p.newProgress("verify "+feed, -1, progressbar.OptionShowCount())
+	defer show.end()
+	for lines := json.NewDecoder(resp.Body); ; {
+		var l verifyLine
+		if err := lines.Decode(&l); err != nil {
+			return fmt.Errorf("the agent stopped before the end: run the command again: %w", err)
+		}
+		if !l.Done {
+			show.at(l.Compared, verifyText(l.VerifyProgress))
+			continue
+		}
+		show.end()
+		return p.printVerified(feed, *l.Verified, l.Error)
+	}
+}
+
+func verifyText(v consumer.VerifyProgress) string {
+	if v.Round == 1 {
+		return plural(v.Compared, "record") + " compared"
+	}
+	return fmt.Sprintf("round %d, %s to look at again", v.Round, plural(int64(v.Ranges), "range"))
+}
+
+func (p *program) printVerified(feed string, v consumer.Verified, failure string) error {
+	if p.json {
+		if err := p.printLine(struct {
+			Feed string `json:"feed"`
+			consumer.Verified
+			Error string `json:"error,omitempty"`
+		}{feed, v, failure}); err != nil {
+			return err
+		}
+	}
+	if failure != "" {
+		return errors.New(failure)
+	}
+	if !p.json {
+		var records int64
+		for _, r := range v.Resources {
+			records += r.Records
+			p.printDiffering(feed, r)
+		}
+		if v.Equal {
+			p.printf("%s: equal: %s, through %d, in %s\n", feed, plural(records, "record"), v.Through, v.Ended.Sub(v.Began).Round(time.Millisecond))
+		} else {
+			p.printf("%s: not equal, through %d: %s\n", feed, v.Through, verifyRemedy(feed, v))
+		}
+	}
+	if !v.Equal {
+		return errReported
+	}
+	return nil
+}
+
+// printDiffering tells what differs in a resource, if anything does.
+func (p *program) printDiffering(feed string, r consumer.VerifiedResource) {
+	for _, d := range r.Differs {
+		what := map[string]string{"missing": "missing here", "extra": "no longer there", "changed": "another content"}[d.What]
+		p.printf("%s: %s %s: %s", feed, r.Resource, printable(d.Key), what)
+		if d.Reason != "" {
+			p.printf(" (%s)", printable(d.Reason))
+		}
+		p.printf("\n")
+	}
+	if more := r.Differences - int64(len(r.Differs)); more > 0 {
+		p.printf("%s: %s: %s more\n", feed, r.Resource, plural(more, "record"))
+	}
+	for _, d := range r.Ranges {
+		var bounds []string
+		if d.After != "" {
+			bounds = append(bounds, "after "+printable(d.After))
+		}
+		if d.To != "" {
+			bounds = append(bounds, "to "+printable(d.To))
+		}
+		if bounds == nil {
+			bounds = []string{"all keys"}
+		}
+		p.printf("%s: %s %s: differs, with %s there and %s here\n", feed, r.Resource, strings.Join(bounds, " "), plural(d.There, "record"), count(d.Here))
+	}
+}
+
+// verifyRemedy is what to do about what differs.
+func verifyRemedy(feed string, v consumer.Verified) string {
+	var aside, changed bool
+	for _, r := range v.Resources {
+		for _, d := range r.Differs {
+			aside = aside || d.Reason != ""
+			changed = changed || d.Reason == "" && d.What == "changed"
+		}
+		changed = changed || len(r.Ranges) > 0 || r.Differences > int64(len(r.Differs))
+	}
+	text := "to put it right, run: resosync reconcile " + feed
+	if changed {
+		text += "; it does not see another content under the same timestamp, so if that is left: resosync sync " + feed + " --full"
+	}
+	if aside {
+		text += "; see also: resosync aside list"
+	}
+	return text
+}
