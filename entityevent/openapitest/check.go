@@ -42,8 +42,10 @@ func (d *Document) answer(m match, response *v3.Response, answer *http.Response,
 			problems = append(problems, fmt.Sprintf("a body, where the document has none: %.200s", body))
 		}
 		return problems
-	case body == nil && !head:
-		return problems // it was too long to be kept
+	case body == nil && !head, answer.StatusCode == http.StatusPartialContent:
+		return problems // it was too long to be kept, or is a part, which has no form of its own
+	case len(body) == 0 && answer.Header.Get("Content-Type") == lines:
+		return problems
 	case len(body) == 0 && !head:
 		return append(problems, "no body")
 	}

@@ -31,6 +31,9 @@ import (
 	"github.com/pb33f/libopenapi/orderedmap"
 )
 
+// lines is the media type of JSON Lines: many values, or none.
+const lines = "application/x-ndjson"
+
 // Elsewhere is the name of the path item, among the components, that says how everything is answered
 // that the document does not describe: its get operation for whatever method, its options for OPTIONS.
 const Elsewhere = "elsewhere"
@@ -62,7 +65,8 @@ func Open(text []byte) (*Document, error) {
 		return nil, err
 	}
 	// Its path tree takes EntityEvent(7) for another path: routes are found here.
-	options := []config.Option{config.DisablePathTree(), config.WithFormatAssertions(), config.WithBodyDecoder("text/plain", content.TextDecoder())}
+	options := []config.Option{config.DisablePathTree(), config.WithFormatAssertions(), config.WithBodyDecoder("text/plain", content.TextDecoder()),
+		config.WithBodyDecoder(lines, content.TextDecoder())}
 	v, errs := validator.NewValidator(document, options...)
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)

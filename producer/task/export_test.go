@@ -1,5 +1,7 @@
 package task
 
+import "net/http"
+
 // BlockSize is how much of a result is in a block.
 const BlockSize = blockSize
 
@@ -28,3 +30,9 @@ func (f *failing) Write(p []byte) (int, error) {
 	}
 	return f.writable.Write(p)
 }
+
+// KeepAtMost sets how many tasks of a client are kept.
+func (t *Tasks) KeepAtMost(n int) { t.most = n }
+
+// PostWith posts with another client.
+func (t *Tasks) PostWith(client *http.Client) { t.client = client }

@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -81,6 +83,13 @@ func (h *heldReads) hold() chan<- error {
 	defer h.mu.Unlock()
 	h.turns = make(chan error)
 	return h.turns
+}
+
+// release holds nothing any more.
+func (h *heldReads) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.turns = nil
 }
 
 func (h *heldReads) Read(ctx context.Context, v entityevent.View, q entityevent.Query) iter.Seq2[entityevent.Record, error] {
@@ -221,17 +230,33 @@ func (r *rig) restart() {
 	r.open()
 }
 
-// put writes a record.
-func (r *rig) put(resource, key, body string) {
-	r.Helper()
+// put writes a record, or removes it: without a body.
+func put(resource, key, body string) entityevent.Change {
 	change := entityevent.Change{Ref: entityevent.Ref{Resource: resource, Key: key}, Body: json.RawMessage(body)}
 	if body == "" {
-		change.Op = entityevent.Remove
+		change.Op, change.Body = entityevent.Remove, nil
 	}
-	outcomes, err := r.store.Apply(context.Background(), entityevent.Commit{Feed: entityevent.Local, Changes: []entityevent.Change{change}})
-	if err != nil || outcomes[0].Err != nil {
-		r.Fatal(err, outcomes)
+	return change
+}
+
+// apply commits changes.
+func (r *rig) apply(changes ...entityevent.Change) {
+	r.Helper()
+	if len(changes) == 0 {
+		return
 	}
+	outcomes, err := r.store.Apply(context.Background(), entityevent.Commit{Feed: entityevent.Local, Changes: changes})
+	for _, o := range outcomes {
+		err = errors.Join(err, o.Err)
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+func (r *rig) put(resource, key, body string) {
+	r.Helper()
+	r.apply(put(resource, key, body))
 }
 
 // listings writes so many listings of about a size.
@@ -320,4 +345,44 @@ func (r *rig) create(body string, headers ...string) string {
 func (r *rig) done(path string, headers ...string) map[string]any {
 	r.Helper()
 	return r.get(path, slices.Concat(headers, []string{"Prefer: wait=120"})...).want(http.StatusOK)
+}
+
+var everyone = entityevent.View{Feed: entityevent.Local, Mask: entityevent.Everyone}
+
+func query(resource, key string) entityevent.Query {
+	return entityevent.Query{Resource: resource, Keys: []string{key}}
+}
+
+// snapshotOf is what is on the disk.
+func snapshotOf(t testing.TB, r *rig) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	err := filepath.WalkDir(r.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || strings.HasSuffix(path, "-shm") {
+			return err
+		}
+		all[path], err = os.ReadFile(path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// restore puts the agent, which does not run, back to what was on the disk.
+func (r *rig) restore(files map[string][]byte) {
+	r.Helper()
+	r.close()
+	entries, err := os.ReadDir(r.dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(r.dir, e.Name())))
+	}
+	for path, text := range files {
+		err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, text, 0o600))
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.open()
 }

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -156,7 +157,7 @@ func (t *Tasks) add(ctx context.Context, id string, s state) error {
 	switch {
 	case open >= maxOpen:
 		err = &reply.Refusal{Status: 429, Wait: 30 * time.Second, Detail: fmt.Sprintf("%d tasks of yours are not done yet: wait for them, or cancel some (DELETE)", open)}
-	case kept >= maxKept:
+	case kept >= cmp.Or(t.most, maxKept):
 		err = &reply.Refusal{Status: 429, Wait: time.Hour, Detail: fmt.Sprintf("%d tasks of yours ended within a day, and no more are kept: ask less often", kept)}
 	default:
 		t.tasks[id] = k

@@ -39,6 +39,7 @@ type Tasks struct {
 	UserAgent string       // of posts. Default resosync.
 	Logger    *slog.Logger // Default: discards.
 
+	most   int // tasks that are kept of a client. Default maxKept.
 	own    producer.Holds
 	begun  sync.Once
 	wake   chan struct{} // something is to be done
