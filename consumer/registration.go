@@ -151,6 +151,9 @@ func (f *Feed) registrationStatus(ctx context.Context) (*RegistrationStatus, err
 func (r *registration) note(l *slog.Logger, err error) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err != nil && r.now == nil {
+		r.now = &RegistrationStatus{State: Registering}
+	}
 	return r.trouble.note(l, "keep registered", err)
 }
 

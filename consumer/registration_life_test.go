@@ -168,6 +168,20 @@ func TestNotEnded(t *testing.T) {
 	})
 }
 
+// Before the producer could be asked at all, it is said why.
+func TestRegistrationWaitsForTheProducer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHooks("log-1/all")
+		f := again(registering(t, h))
+		f.HTTP = &http.Client{Transport: wire(func(*http.Request) (*http.Response, error) { return nil, errHungUp })}
+		defer keep(t, f)()
+		pass(time.Minute)
+		if r := status(t, f).Registration; r == nil || r.State != consumer.Registering || !strings.Contains(r.Reason, errHungUp.Error()) {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 // Of what cannot be changed a new subscription is made, and the old one cancelled.
 func TestLabelChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
