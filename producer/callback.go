@@ -23,6 +23,7 @@ var ErrCallback = errors.New("callback address is not allowed")
 // private one is refused.
 type CallbackDialer struct {
 	AllowCallbacks []netip.Prefix // networks that may be reached although they are not public
+	Resolver       *net.Resolver  // Default net.DefaultResolver.
 }
 
 // Client returns an HTTP client for pushes: it keeps connections alive, follows no redirect, uses no
@@ -39,7 +40,8 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 
 func (d CallbackDialer) dialer(scheme string) *net.Dialer {
 	return &net.Dialer{
-		Timeout: 10 * time.Second,
+		Timeout:  10 * time.Second, // with the resolution
+		Resolver: d.Resolver,
 		// A peer that vanished without a word is noticed here, not by the next push.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 		ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
@@ -66,7 +68,7 @@ func (d CallbackDialer) transport(scheme string) *http.Transport {
 // ErrCallback, wrapped, with what to do.
 func (d CallbackDialer) Check(scheme, address string) error {
 	to, err := netip.ParseAddrPort(address)
-	if err != nil {
+	if err != nil || to.Addr().Zone() != "" {
 		return fmt.Errorf("%w: %s is not an IP and a port", ErrCallback, address)
 	}
 	ip := to.Addr().Unmap()

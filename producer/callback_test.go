@@ -131,8 +131,7 @@ func TestCallbackClientLooksAtEveryResolution(t *testing.T) {
 	port := server.URL[strings.LastIndexByte(server.URL, ':'):]
 
 	var address atomic.Value
-	allowed := producer.CallbackDialer{AllowCallbacks: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}}
-	client := allowed.ClientAsking(nameServer(t, &address))
+	client := producer.CallbackDialer{AllowCallbacks: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}, Resolver: nameServer(t, &address)}.Client()
 	ask := func(host string) error {
 		resp, err := client.Get("http://" + host + port)
 		if err == nil {
@@ -162,6 +161,12 @@ func TestCallbackClientLooksAtEveryResolution(t *testing.T) {
 // nameServer answers every question for an IPv4 address with this one, on loopback.
 func nameServer(t *testing.T, address *atomic.Value) *net.Resolver {
 	t.Helper()
+	return namesServed(t, func() []netip.Addr { return []netip.Addr{netip.AddrFrom4(address.Load().([4]byte))} })
+}
+
+// namesServed answers every question for an address with these, on loopback. Without any it never answers.
+func namesServed(t *testing.T, addresses func() []netip.Addr) *net.Resolver {
+	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -178,15 +183,23 @@ func nameServer(t *testing.T, address *atomic.Value) *net.Resolver {
 				end += int(query[end]) + 1
 			}
 			end += 5
-			if end > n {
+			known := addresses()
+			if end > n || len(known) == 0 {
 				continue
 			}
 			reply := slices.Clone(query[:end])
 			copy(reply[2:], []byte{0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}) // an answer, without records
-			if query[end-3] == 1 {                                      // of type A
-				reply[7] = 1
-				a := address.Load().([4]byte)
-				reply = append(append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4), a[:]...)
+			for _, ip := range known {
+				kind := byte(1) // A
+				if ip.Is6() {
+					kind = 28 // AAAA
+				}
+				if query[end-3] != kind {
+					continue
+				}
+				reply[7]++
+				text := ip.AsSlice()
+				reply = append(append(reply, 0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 0, 0, byte(len(text))), text...)
 			}
 			if _, err := conn.WriteTo(reply, from); err != nil {
 				return

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"net"
 	"net/http"
+	"net/url"
 )
 
 // ClientOver is the client of pushes over another network, which trusts these roots (nil: the system's).
@@ -19,12 +20,14 @@ func ClientOver(dial func(ctx context.Context, network, address string) (net.Con
 // Verdict names what the delivery policy makes of a status.
 func Verdict(status int) string { return outcomes[judge(status)] }
 
-// ClientAsking is the client of pushes that asks this resolver.
-func (d CallbackDialer) ClientAsking(r *net.Resolver) *http.Client {
-	client := d.Client()
-	t := client.Transport.(*callbackTransport)
-	plain, secure := d.dialer("http"), d.dialer("https")
-	plain.Resolver, secure.Resolver = r, r
-	t.plain.DialContext, t.secure.DialContext = plain.DialContext, secure.DialContext
-	return client
+// Proxied says whether a client of pushes may go through a proxy.
+func Proxied(c *http.Client) bool {
+	t := c.Transport.(*callbackTransport)
+	return t.plain.Proxy != nil || t.secure.Proxy != nil
+}
+
+// WithProxy is what Proxied is there to find.
+func WithProxy(c *http.Client, proxy func(*http.Request) (*url.URL, error)) *http.Client {
+	c.Transport.(*callbackTransport).plain.Proxy = proxy
+	return c
 }
