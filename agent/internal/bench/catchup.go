@@ -18,7 +18,19 @@ import (
 	"github.com/resosync/resosync/entityevent/sqlite"
 )
 
-// catchUp measures how an empty consumer process copies the records of a producer process.
+// way is how a consumer comes to the records.
+type way struct {
+	name, path string // of the service root
+	producer   string // more of its configuration
+}
+
+// The feed that /odata serves is copied by snapshots, as tasks are of that one. Another is read by pages.
+var ways = []way{
+	{name: "snapshot", path: "/odata"},
+	{name: "pages", path: "/feeds/local/odata", producer: "  feed: none\nconsumer:\n  feeds: [{name: none, url: \"http://127.0.0.1:9/odata\", resources: [Property]}]\n"},
+}
+
+// catchUp measures how an empty consumer process copies the records of a producer process, in each way.
 func (b *bench) catchUp(ctx context.Context) error {
 	binary, err := b.build(ctx)
 	if err != nil {
@@ -28,6 +40,16 @@ func (b *bench) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	title("catch-up: an empty consumer process copies %d records of %d bytes (limit: raw inserts of the records and events, 1000 a transaction)", b.records, len(body(1, 0)))
+	for _, w := range ways {
+		if err := b.catchUpBy(ctx, binary, w, limit); err != nil {
+			return fmt.Errorf("by %s: %w", w.name, err)
+		}
+	}
+	return nil
+}
+
+func (b *bench) catchUpBy(ctx context.Context, binary string, w way, limit float64) error {
 	producerAddr, err := freeAddress()
 	if err != nil {
 		return err
@@ -36,12 +58,12 @@ func (b *bench) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	producer, err := b.agent(binary, producerAddr, fmt.Sprintf("name: p\nlisten: %s\nproducer:\n  clients: [{name: c, scopes: [read]}]\n", producerAddr))
+	producer, err := b.agent(binary, producerAddr, fmt.Sprintf("name: p\nlisten: %s\nproducer:\n  clients: [{name: c, scopes: [read]}]\n%s", producerAddr, w.producer))
 	if err != nil {
 		return err
 	}
 	defer producer.end()
-	consumer, err := b.agent(binary, consumerAddr, fmt.Sprintf("name: c\nlisten: %s\nconsumer:\n  feeds:\n    - {name: p, url: \"http://%s/odata\", token: \"${TOKEN}\", resources: [Property]}\n", consumerAddr, producerAddr))
+	consumer, err := b.agent(binary, consumerAddr, fmt.Sprintf("name: c\nlisten: %s\nconsumer:\n  feeds:\n    - {name: p, url: \"http://%s%s\", token: \"${TOKEN}\", resources: [Property]}\n", consumerAddr, producerAddr, w.path))
 	if err != nil {
 		return err
 	}
@@ -70,7 +92,7 @@ func (b *bench) catchUp(ctx context.Context) error {
 	if err := producer.start(ctx); err != nil {
 		return err
 	}
-	if err := producer.learn(ctx, strings.TrimSpace(string(token))); err != nil {
+	if err := producer.learn(ctx, w.path, strings.TrimSpace(string(token))); err != nil {
 		return err
 	}
 	start := time.Now()
@@ -89,10 +111,15 @@ func (b *bench) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	title("catch-up: an empty consumer process copies %d records of %d bytes (limit: raw inserts of the records and events, 1000 a transaction)", b.records, len(body(1, 0)))
-	line("records copied, from the start of the consumer", float64(b.records)/took.Seconds(), limit, "records/s")
-	for name, u := range map[string]usage{"producer": producerUse, "consumer": consumerUse} {
-		fmt.Printf("  %-52s %12.3f CPU-ms per record, peak memory %d MB\n", name+" process", u.cpu.Seconds()*1000/float64(b.records), u.peak>>20)
+	if said := fmt.Sprintf("snapshot=%t", w.name == "snapshot"); !strings.Contains(consumer.log.String(), said) {
+		return fmt.Errorf("the records came another way: %s", consumer.log.String())
+	}
+	line("by "+w.name+": records copied, from the start of the consumer", float64(b.records)/took.Seconds(), limit, "records/s")
+	for _, u := range []struct {
+		name string
+		usage
+	}{{"producer", producerUse}, {"consumer", consumerUse}} {
+		fmt.Printf("  %-52s %12.3f CPU-ms per record, peak memory %d MB\n", u.name+" process", u.cpu.Seconds()*1000/float64(b.records), u.peak>>20)
 	}
 	fmt.Printf("  %-52s %12.3f CPU-ms per record\n", "both", (producerUse.cpu+consumerUse.cpu).Seconds()*1000/float64(b.records))
 	return nil
@@ -162,8 +189,8 @@ func (a *agent) start(ctx context.Context) error {
 }
 
 // learn lets the producer infer its schema, as it does when records come in by its own doors.
-func (a *agent) learn(ctx context.Context, token string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+a.address+"/odata/$metadata", http.NoBody)
+func (a *agent) learn(ctx context.Context, path, token string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+a.address+path+"/$metadata", http.NoBody)
 	if err != nil {
 		return err
 	}
