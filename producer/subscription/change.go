@@ -178,7 +178,8 @@ func (x *exchange) entitled(r *registration) (producer.Client, error) {
 	return client, x.checkTypes(x.r.Context(), client, r.EventTypes)
 }
 
-// patch changes the settings. One that was suspended is tried again if its callback or token is another one.
+// patch changes the settings. One that was suspended is tried again if its callback, token or secret is
+// another one.
 func (x *exchange) patch() error {
 	r, err := x.find()
 	if err != nil {
@@ -222,8 +223,8 @@ func (x *exchange) patch() error {
 		if after == before {
 			return nil, errSettled
 		}
-		if after.URL != before.URL || after.Token != before.Token {
-			s.Resume()
+		if after.URL != before.URL || after.Token != before.Token || after.Secret != before.Secret {
+			s.Resume() // as its pusher would: they are another endpoint
 		}
 		r.set(x.Seal, after)
 		sub = x.subscription(r, client, after)

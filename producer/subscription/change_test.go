@@ -224,7 +224,7 @@ func TestPatch(t *testing.T) {
 		{`{"callbackToken": "another-hidden"}`, func(s *producer.Subscription) { s.Token = "another-hidden" }, true, "500 15s"},
 		{`{"callbackToken": null}`, func(s *producer.Subscription) { s.Token = "" }, true, "500 15s"},
 		{`{"callbackToken": ""}`, func(s *producer.Subscription) { s.Token = "" }, true, "500 15s"},
-		{`{"secret": "` + secret + `"}`, func(s *producer.Subscription) { s.Secret = secret }, false, "500 15s"},
+		{`{"secret": "` + secret + `"}`, func(s *producer.Subscription) { s.Secret = secret }, true, "500 15s"},
 		{`{"batchSize": 1}`, func(s *producer.Subscription) { s.BatchEvents = 1 }, false, "1 15s"},
 		{`{"timeout": 30, "batchSize": null}`, func(s *producer.Subscription) { s.Timeout = 30 * time.Second }, false, "500 30s"},
 		{`{"callbackUrl": "https://192.0.2.8/", "callbackToken": "t", "secret": "` + secret + `", "batchSize": 5000, "timeout": "1s"}`, func(s *producer.Subscription) {
