@@ -73,6 +73,19 @@ consumer:
 	send("OPTIONS", "/odata/Property", "", "", "", 401)
 	send("GET", "/metrics", "", "", "", 401, "X-Forwarded-For: 192.0.2.1")
 
+	// The ways to follow the log describe themselves, and are asked here only for what stands in front of them.
+	for _, path := range []string{"/event-types", "/subscriptions", "/subscriptions/01890a5d-ac96-774b-bcce-b302099a8057", "/tasks", "/tasks/none", "/tasks/none/result",
+		"/2.0/events", "/events", "/2.0/realtime", "/api/sessions", "/api/sessions/none/events"} {
+		send("OPTIONS", path, "", "", "", 204, "Origin: https://app.example", "Access-Control-Request-Method: GET")
+		send("GET", path+"?x="+strings.Repeat("x", 40_000), "", "", "", 414)
+	}
+	for _, path := range []string{"/event-types", "/subscriptions", "/tasks/none", "/2.0/events", "/events"} {
+		send("GET", path, "", "", "", 401)
+		send("OPTIONS", path, "", "", "", 401)
+	}
+	send("POST", "/api/sessions", "", "", "", 401)
+	send("GET", "/api/sessions/none/events", "", "", "", 404)
+
 	// A token for client credentials, and what is refused.
 	const grant = "grant_type=client_credentials"
 	var granted struct {
@@ -93,9 +106,12 @@ consumer:
 
 	// One request an hour is what this client may send.
 	send("GET", "/odata/Property", "", "", slow, 200)
-	for _, path := range []string{"/odata", "/feeds/up/odata/EntityEvent"} {
+	for _, path := range []string{"/odata", "/feeds/up/odata/EntityEvent", "/event-types", "/subscriptions", "/subscriptions/none", "/tasks/none", "/tasks/none/result", "/2.0/events"} {
 		send("GET", path, "", "", slow, 429)
 	}
+	send("POST", "/tasks", "", "", slow, 429)
+	send("POST", "/api/sessions", "", "", slow, 429)
+	send("OPTIONS", "/2.0/events", "", "", slow, 429)
 	send("GET", "/metrics", "", "", slow, 429, "X-Forwarded-For: 192.0.2.1")
 
 	send("POST", "/webhooks/up", "application/json", `{"value":[]}`, "Bearer "+push, 200)
