@@ -77,7 +77,8 @@ func (d CallbackDialer) Check(scheme, address string) error {
 	case slices.ContainsFunc(d.AllowCallbacks, within):
 		return nil
 	case !ip.IsGlobalUnicast() || slices.ContainsFunc(notPublic, within) || ip.Is6() && !internet6.Contains(ip):
-		return fmt.Errorf("%w: %s is not public; add its network to allow_callbacks if it is meant", ErrCallback, ip)
+		// What a name resolves to in here is not told: it may be a name of this network.
+		return fmt.Errorf("%w: its address is not public; give one that is, or have its network added to allow_callbacks", ErrCallback)
 	case scheme != "https" || to.Port() != 443 && to.Port() != 8443:
 		return fmt.Errorf("%w: %s by %s; outside allow_callbacks it must be https on port 443 or 8443", ErrCallback, to, scheme)
 	}
