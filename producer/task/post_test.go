@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -261,4 +263,30 @@ func TestCallbackIsSecret(t *testing.T) {
 			t.Error("the test looked at the wrong places")
 		}
 	})
+}
+
+// TestPostOverTheNetwork: with the client of pushes, which follows no redirect.
+func TestPostOverTheNetwork(t *testing.T) {
+	hits := make(chan string, 10)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hits <- r.URL.Path + " " + r.Header.Get("Authorization")
+		if r.URL.Path == "/redirects" {
+			http.Redirect(w, r, "/other", http.StatusTemporaryRedirect)
+		}
+	}))
+	defer server.Close()
+	r := newRig(t).run()
+	for path, status := range map[string]string{"/redirects": "status=307", "/takes": ""} {
+		r.done(r.create(`{"type":"digest","callbackUrl":"` + server.URL + path + `","callbackToken":"` + secret + `"}`))
+		if got := <-hits; got != path+" Bearer "+secret {
+			t.Errorf("%s was asked", got)
+		}
+		for !strings.Contains(r.log.String(), status) { // what became of it is settled before it is logged
+			runtime.Gosched()
+		}
+	}
+	r.end()
+	if len(hits) > 0 {
+		t.Errorf("%s was asked, too", <-hits)
+	}
 }
