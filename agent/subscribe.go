@@ -20,8 +20,8 @@ import (
 
 // The variables of the environment that hold what should not stand on a command line.
 const (
-	callbackTokenVariable  = "RESOSYNC_CALLBACK_TOKEN"
-	callbackSecretVariable = "RESOSYNC_CALLBACK_SECRET"
+	callbackTokenVariable  = "RESOSYNC_CALLBACK_TOKEN"  //nolint:gosec // a name
+	callbackSecretVariable = "RESOSYNC_CALLBACK_SECRET" //nolint:gosec // a name
 )
 
 // subscribeRequest is the body of POST /subscriptions.
@@ -50,12 +50,12 @@ func (p *program) subscribeCommand() *cobra.Command {
 nothing else, on standard output. The client may do the same itself: by POST /subscriptions.
 
 The callback must be https on port 443 or 8443 of a public address, unless it is within producer.allow_callbacks. The
-bearer token and the secret that its owner gave are read from $` + callbackTokenVariable + ` and $` + callbackSecretVariable + `, or from standard
-input with -, so that no list of processes shows them.
+bearer token and the secret that its owner gave may stand in $` + callbackTokenVariable + ` and
+$` + callbackSecretVariable + `, or come from standard input with -, so that no list of processes shows them.
 
 It asks the agent of the configuration or, with --url, another: there with the token of a client that has the scope
 subscribe.`,
-		Example: `  resosync subscribe https://b.example/hook --client vendor-b < /dev/null
+		Example: `  resosync subscribe https://b.example/hook --client vendor-b
   ` + callbackTokenVariable + `=… resosync subscribe https://b.example/hook --client vendor-b --event-types Property,Media --from 0
   resosync subscribe https://b.example/hook --callback-token - --url https://sync.acme.example --token "$ACME_TOKEN" < token.txt`,
 		Args: arguments(cobra.ExactArgs(1)),
@@ -102,7 +102,7 @@ subscribe.`,
 	}
 	f := c.Flags()
 	f.StringVar(&client, "client", "", "the `NAME` of the client whose subscription it is")
-	f.StringVar(&q.Mode, "mode", "", "continuous, or only-once: the first delivery that is taken ends it (default continuous)")
+	f.StringVar(&q.Mode, "mode", "", "the `MODE`: continuous, or only-once: the first delivery that is taken ends it (default continuous)")
 	f.StringSliceVar(&q.EventTypes, "event-types", nil, "only events of these `RESOURCES` (default: all)")
 	f.StringVar(&from, "from", "now", "begin after this sequence `N`; 0: with all that the log has; now: after the newest")
 	f.StringVar(&q.ConsumerLabel, "label", "", "the consumer's own `NAME` for the feed: EntityEventSource")
@@ -110,8 +110,8 @@ subscribe.`,
 	f.StringVar(&q.Secret, "secret", os.Getenv(callbackSecretVariable), "the `SECRET` that signs pushes (Standard Webhooks); - reads it (default: $"+callbackSecretVariable+")")
 	f.Lookup("callback-token").DefValue, f.Lookup("secret").DefValue = "", "" // else the help would print them
 	f.IntVar(&q.BatchSize, "batch", 0, "push `N` events at a time at most (default: the agent's)")
-	f.DurationVar(&timeout, "timeout", 0, "how long one push may take (default: the agent's)")
-	f.StringVar(&q.Protocol, "protocol", "", "reso, or hal: bodies with _links (default: hal without token and label, else reso)")
+	f.DurationVar(&timeout, "timeout", 0, "how `LONG` one push may take, as 15s (default: the agent's)")
+	f.StringVar(&q.Protocol, "protocol", "", "the `PROTOCOL`: reso, or hal: bodies with _links (default: hal without token and label, else reso)")
 	f.StringVar(&key, "idempotency-key", "", "a `KEY` under which this may be repeated for a day: it is made once")
 	at.flags(c)
 	return c
