@@ -18,7 +18,7 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
-	only := flag.String("only", "", "run these parts only, comma-separated: append,page,requests,longpoll,push,slow,catchup,live")
+	only := flag.String("only", "", "run these parts only, comma-separated: append,page,requests,longpoll,push,slow,fanout,catchup,live")
 	waiters := flag.Int("waiters", 10_000, "requests that are held for news")
 	bareAt := flag.String("bare", "", "used by this program: be the bare handler at this address")
 	answer := flag.String("answer", "", "used by this program: what the bare handler answers, a file")
@@ -48,7 +48,7 @@ func run() int {
 		name string
 		run  func(context.Context) error
 	}{
-		{"append", b.appends}, {"page", b.pages}, {"requests", b.requests}, {"longpoll", b.longPolls}, {"push", b.pushes}, {"slow", b.slow}, {"catchup", b.catchUp}, {"live", b.lives},
+		{"append", b.appends}, {"page", b.pages}, {"requests", b.requests}, {"longpoll", b.longPolls}, {"push", b.pushes}, {"slow", b.slow}, {"fanout", b.fanOut}, {"catchup", b.catchUp}, {"live", b.lives},
 	} {
 		if *only != "" && !strings.Contains(","+*only+",", ","+part.name+",") {
 			continue
