@@ -16,6 +16,8 @@ const (
 	// Clients that follow the documents of that API open one for each batch of events.
 	maxChannels = 20_000
 	maxOwn      = 2_000 // of one client
+	maxUnknown  = 1_000
+	nameLength  = 26 // as rand.Text makes them
 )
 
 // channel is where one stream of a client waits. Its name is its credential.
@@ -36,6 +38,9 @@ type channels struct {
 	mu    sync.Mutex
 	named map[string]*channel
 	own   map[string][]*channel // of each client, by age
+	// unknown are how often names were used that no open channel has: some clients ask the same url again until they
+	// are told of too many uses.
+	unknown map[string]int
 }
 
 // make opens a channel for a client.
@@ -78,12 +83,21 @@ func (s *channels) trim(client string, most int) {
 func (s *channels) use(name string) (c *channel, uses int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c = s.named[name]
-	if c == nil || !c.open() {
-		return nil, 0
+	if c = s.named[name]; c != nil && c.open() {
+		c.uses++
+		return c, c.uses
 	}
-	c.uses++
-	return c, c.uses
+	if len(name) != nameLength {
+		return nil, 1
+	}
+	if len(s.unknown) >= maxUnknown {
+		clear(s.unknown)
+	}
+	if s.unknown == nil {
+		s.unknown = map[string]int{}
+	}
+	s.unknown[name]++
+	return nil, s.unknown[name]
 }
 
 // hold notes that a request waits at a channel, and says whether that is still open.

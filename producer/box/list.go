@@ -84,6 +84,9 @@ func (e *Events) read(r *http.Request) (list, error) {
 		page, err := e.head(r.Context(), view)
 		return list{Next: page.Head, Entries: []entry{}}, err
 	}
+	if limit == 0 {
+		return list{Next: p.after, Entries: []entry{}}, nil
+	}
 	page, passed, err := e.page(r.Context(), view, p.after, limit)
 	if err != nil {
 		return list{}, err
@@ -151,15 +154,15 @@ func parsePosition(text string, absent position) (position, error) {
 	return position{after: entityevent.Sequence(n)}, nil
 }
 
-// parseLimit reads the limit of a list.
+// parseLimit reads the limit of a list. Some clients ask for 0 events when they want the position alone.
 func parseLimit(query url.Values) (int, error) {
 	text := query.Get("limit")
 	if text == "" {
 		return defaultLimit, nil
 	}
 	n, err := strconv.ParseUint(text, 10, 63)
-	if err != nil || n == 0 {
-		return 0, &reply.Refusal{Status: http.StatusBadRequest, Detail: "limit is not a number of events, from 1 to " + strconv.Itoa(maxLimit)}
+	if err != nil {
+		return 0, &reply.Refusal{Status: http.StatusBadRequest, Detail: "limit is not a number of events, from 0 to " + strconv.Itoa(maxLimit)}
 	}
 	return int(min(n, maxLimit)), nil
 }

@@ -56,10 +56,10 @@ func (e *Events) realtime(w http.ResponseWriter, r *http.Request) {
 func (e *Events) await(r *http.Request, name string, p position) (string, error) {
 	c, uses := e.channels.use(name)
 	switch {
-	case c == nil:
-		return reconnect, nil
 	case uses > 1+maxRetries:
 		return tooOften, nil
+	case c == nil:
+		return reconnect, nil
 	}
 	hold := e.holds().Begin(min(held, time.Until(c.ends)))
 	if hold == nil {

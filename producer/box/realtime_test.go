@@ -156,6 +156,32 @@ func TestUses(t *testing.T) {
 	}
 }
 
+// TestUsesOfNoChannel: who asks the same url again and again, though it serves no more, is told so.
+func TestUsesOfNoChannel(t *testing.T) {
+	s := serve(t, openStore(t), gate{})
+	ended := s.channel()
+	s.events.End("all")
+	for _, target := range []string{ended, "/2.0/realtime?channel=AAAAAAAAAAAAAAAAAAAAAAAAAA"} {
+		for i := range 13 {
+			want := reconnect
+			if i > 10 {
+				want = maxRetries
+			}
+			if a := s.do("GET", target); a.body != want {
+				t.Errorf("use %d: %s", i+1, a.body)
+			}
+		}
+	}
+	before := live()
+	for i := range 20_000 {
+		ask(t, s.events, "GET", fmt.Sprintf("/2.0/realtime?channel=%026d", i))
+		ask(t, s.events, "GET", "/2.0/realtime?channel="+strings.Repeat("x", 1000))
+	}
+	if grown := live() - before; grown > 1<<20 {
+		t.Errorf("guesses hold %d bytes", grown)
+	}
+}
+
 // TestRevoked: a client that was revoked learns nothing more, neither by what it held nor by its channels.
 func TestRevoked(t *testing.T) {
 	store := openStore(t)
