@@ -87,6 +87,11 @@ func checkingProxy(t *testing.T, address string) (string, *checking) {
 	c := &checking{proxy: &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: "http", Host: address})
 		r.Out.URL.RawQuery = r.In.URL.RawQuery // a proxy in Go takes out what has a semicolon, as $expand may
+	}, ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
+		if r.Context().Err() == nil { // the client is there
+			t.Errorf("proxy: %s %s: %v", r.Method, r.URL.Path, err)
+		}
+		panic(http.ErrAbortHandler)
 	}}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) }))
 	t.Cleanup(func() {
