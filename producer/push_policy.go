@@ -147,7 +147,11 @@ func (r *run) skipIdle(now time.Time) {
 
 func (r *run) suspend(reason string) {
 	s := &r.state
-	s.Suspend(fmt.Sprintf("%s; when that is mended, run: resosync resume %s", reason, r.sub.Name))
+	remedy := "run: resosync resume " + r.sub.Name
+	if r.sub.Self != "" {
+		remedy = "POST " + r.sub.Self + "/resume, or " + remedy
+	}
+	s.Suspend(reason + "; when that is mended, " + remedy)
 	r.log.Error("subscription is suspended: its position is kept until it is resumed", "seq", s.Cursor, "err", s.Reason)
 }
 

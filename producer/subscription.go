@@ -26,7 +26,7 @@ type Subscription struct {
 	Secret     string   // signs pushes by Standard Webhooks; see CheckSecret. "": they are not signed.
 	RecordURLs string   // the service root in ResourceRecordUrl, as https://host/odata. "": events have none.
 	Schema     *Schema  // of RecordURLs: which keys are quoted. Default: all.
-	Self       string   // of HAL: the relative href of the subscription, as /subscriptions/{uuid}; Name is its UUID
+	Self       string   // relative href of a registered one, as /subscriptions/{uuid}, for HAL and remedies; Name is its UUID
 
 	BatchEvents int           // events in a push at most; with 1 the body is the bare object. Default 500.
 	BatchBytes  int           // bytes of a push's body at most, unless one event is larger. Default 1 MB.

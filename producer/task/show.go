@@ -42,10 +42,10 @@ func (a *asked) show(w http.ResponseWriter, r *http.Request) {
 	hal := reply.Preferred(r.Header, reply.JSON, reply.HAL) == reply.HAL
 	id, s := a.task.id, a.state
 	switch {
-	case s.Status == failed:
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Title: failed, Detail: s.Detail})
-	case s.Status == cancelled:
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Title: cancelled, Detail: s.Detail})
+	case s.Status == failed || s.Status == cancelled:
+		// Pollers of long-running operations show their users error, and no other member.
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Title: s.Status, Detail: s.Detail,
+			Members: map[string]any{"error": map[string]any{"code": s.Status, "message": s.Detail}}})
 	case s.Status == succeeded && hal:
 		h.Set("Location", a.Root+resultOf(id))
 		reply.Write(w, http.StatusSeeOther, reply.HAL, s.document(id))
