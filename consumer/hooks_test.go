@@ -147,7 +147,7 @@ func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.answer(w, 200)
 		case r.Method == http.MethodDelete:
 			s.status = "cancelled"
-			w.WriteHeader(204)
+			w.WriteHeader(http.StatusNoContent)
 		}
 		return
 	}

@@ -161,7 +161,7 @@ func (r *registrar) deliver(ctx context.Context) (time.Duration, error) {
 	if err := r.write(ctx); err != nil {
 		return 0, err
 	}
-	r.is(answer, Registered, "")
+	r.is(Registered, "")
 	return 0, nil // and look at it
 }
 
@@ -193,7 +193,7 @@ func (r *registrar) look(ctx context.Context, p entityevent.Position) (time.Dura
 	case is.Status == "suspended":
 		return r.resume(ctx, p, is)
 	}
-	r.is(is, Registered, "")
+	r.is(Registered, "")
 	return lookEvery - time.Minute + rand.N(2*time.Minute), nil
 }
 
@@ -203,7 +203,7 @@ func (r *registrar) resume(ctx context.Context, p entityevent.Position, is subsc
 	if is.Cursor > r.revives.from {
 		r.revives = revives{} // a push was taken since
 	}
-	r.is(is, Suspended, is.why())
+	r.is(Suspended, is.why())
 	if left := time.Until(r.revives.next); left > 0 {
 		return min(left, lookEvery), nil
 	}
@@ -224,10 +224,10 @@ func (r *registrar) resume(ctx context.Context, p entityevent.Position, is subsc
 	r.revives.from = max(p.Sequence, is.Cursor)
 	r.revives.tries++
 	r.revives.next = time.Now().Add(registerBackoff.Delay(r.revives.tries + 6)) // from a minute on
-	after, err := r.ask(ctx, http.MethodPost, r.now.Self+"/resume", body, nil)
+	_, err = r.ask(ctx, http.MethodPost, r.now.Self+"/resume", body, nil)
 	if refused(err, http.StatusUnprocessableEntity) {
 		// Its log ends below our cursor: that is for the polls to find out.
-		after, err = r.ask(ctx, http.MethodPost, r.now.Self+"/resume", nil, nil)
+		_, err = r.ask(ctx, http.MethodPost, r.now.Self+"/resume", nil, nil)
 	}
 	switch {
 	case settled(err):
@@ -236,7 +236,7 @@ func (r *registrar) resume(ctx context.Context, p entityevent.Position, is subsc
 		r.pending(err)
 		return 0, err
 	}
-	r.is(after, Registered, "")
+	r.is(Registered, "")
 	r.Logger.Info("resumed", "subscription", r.now.UUID, "seq", r.revives.from, "was", is.why())
 	return lookEvery, nil
 }
@@ -292,7 +292,7 @@ func (r *registrar) forget() {
 
 // How the registration is, for Status.
 
-func (r *registrar) is(s subscription, state, reason string) {
+func (r *registrar) is(state, reason string) {
 	r.registration.say(r.Logger, RegistrationStatus{UUID: r.now.UUID, Since: r.now.Since, State: state, Reason: reason, Looked: time.Now(), Expires: r.now.Token.Expires})
 }
 

@@ -156,7 +156,7 @@ func TestNotEnded(t *testing.T) {
 		pass(time.Minute)
 		h.requests()
 		for _, no := range []fate{says404InHTML, says(500, ""), says(401, "who?"), says(403, "no"), says(429, "", "Retry-After", "30"), halfHeard, unsent,
-			func(r *http.Request, serve func() *http.Response) (*http.Response, error) {
+			func(r *http.Request, _ func() *http.Response) (*http.Response, error) {
 				return answer(200, "application/json", `{}`)(r)
 			}} {
 			h.fate(slices.Repeat([]fate{no}, 100)...)
@@ -204,7 +204,7 @@ func TestLabelChanges(t *testing.T) {
 		f = again(f)
 		f.Label = "another"
 		defer keep(t, f)()
-		pass(11 * time.Minute)
+		pass(20 * time.Minute) // the token before has some grace
 		if s := only(t, h, f); s.label != "another" || "/subscriptions/"+s.uuid != next {
 			t.Errorf("%+v", s)
 		}
@@ -393,37 +393,37 @@ func TestRegistrationSurvivesCrashes(t *testing.T) {
 		check  func(t *testing.T, h *hooks, f *consumer.Feed)
 	}{
 		"register": {nil, nil},
-		"renew": {func(t *testing.T, _ *hooks, f *consumer.Feed) {
+		"renew": {func(*testing.T, *hooks, *consumer.Feed) {
 			pass(61 * 24 * time.Hour)
 		}, nil},
-		"move": {func(t *testing.T, _ *hooks, f *consumer.Feed) {
+		"move": {func(_ *testing.T, _ *hooks, f *consumer.Feed) {
 			f.Register.Callback = "https://moved.test/webhooks/mls"
 		}, func(t *testing.T, h *hooks, f *consumer.Feed) {
 			if s := only(t, h, f); s.callback != "https://moved.test/webhooks/mls" {
 				t.Errorf("%+v", s)
 			}
 		}},
-		"label": {func(t *testing.T, _ *hooks, f *consumer.Feed) {
+		"label": {func(_ *testing.T, _ *hooks, f *consumer.Feed) {
 			f.Label = "another"
 		}, func(t *testing.T, h *hooks, f *consumer.Feed) {
 			if s := only(t, h, f); s.label != "another" {
 				t.Errorf("%+v", s)
 			}
 		}},
-		"anew": {func(t *testing.T, h *hooks, f *consumer.Feed) {
+		"anew": {func(_ *testing.T, h *hooks, _ *consumer.Feed) {
 			h.change(func(s *hook) { s.status = "cancelled" })
 		}, nil},
-		"resume": {func(t *testing.T, h *hooks, f *consumer.Feed) {
+		"resume": {func(_ *testing.T, h *hooks, _ *consumer.Feed) {
 			h.change(func(s *hook) { s.status = "suspended" })
 		}, func(t *testing.T, h *hooks, f *consumer.Feed) {
 			if s := only(t, h, f); s.status != "active" {
 				t.Errorf("%+v", s)
 			}
 		}},
-		"withdraw": {func(t *testing.T, _ *hooks, f *consumer.Feed) { f.Register.Callback = "" }, withdrawn},
+		"withdraw": {func(_ *testing.T, _ *hooks, f *consumer.Feed) { f.Register.Callback = "" }, withdrawn},
 	} {
 		t.Run(name, func(t *testing.T) {
-			steps := 0
+			var steps int
 			for n := 1; ; n++ {
 				over := false
 				for _, after := range []bool{false, true} {
