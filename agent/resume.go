@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 
@@ -67,7 +68,7 @@ func (p *program) resumeRegistered(ctx context.Context, s *session, id string, q
 	if p.json {
 		return p.printJSON(is.raw)
 	}
-	p.printResumed(s, is.UUID, is.Cursor)
+	p.printResumed(s, is.UUID, is.Cursor, "")
 	return nil
 }
 
@@ -84,15 +85,17 @@ func (p *program) resumeFixed(ctx context.Context, s *session, name string, q re
 	if p.json {
 		return p.printJSON(map[string]any{"subscription": was.Name, "was": was.Status, "reason": was.Reason, "cursor": cursor})
 	}
-	p.printResumed(s, was.Name, cursor)
+	before := ""
 	if was.Reason != "" {
-		p.printf("it was %s: %s\n", was.Status, was.Reason)
+		before = fmt.Sprintf("it was %s: %s\n", was.Status, was.Reason)
 	}
+	p.printResumed(s, was.Name, cursor, before)
 	return nil
 }
 
-func (p *program) printResumed(s *session, name string, cursor entityevent.Sequence) {
-	p.printf("subscription %s goes on after %d\n", name, cursor)
+// printResumed says how it goes on and, after that, how it was before.
+func (p *program) printResumed(s *session, name string, cursor entityevent.Sequence, before string) {
+	p.printf("subscription %s goes on after %d\n%s", name, cursor, before)
 	if !s.remote {
 		p.printf("no agent runs: it goes on with `resosync run`\n")
 	}
