@@ -195,6 +195,7 @@ func TestPushIdleMissesNothing(t *testing.T) {
 		p := newPusher(t, store, s)
 		p.Subscription.EventTypes = []string{"Media"}
 		start(t, p)
+		synctest.Wait() // it begins at the head
 		write(t, store, "Media")
 		s.next(t)
 		time.Sleep(time.Second)
