@@ -20,7 +20,7 @@ build: ## build ./resosync
 modules:
 	@go mod download
 
-tools: ## install what the tests drive: programs through apt, OData clients from npm
+tools: ## install what the tests drive: programs through apt, clients of other makers from npm
 	@.ci/tools
 
 test: modules tools ## run every test; says loudly what it skips
