@@ -39,7 +39,7 @@ producer:
 		t.Fatal("nothing was pushed")
 	}
 	post := func(types string) (int, string) {
-		req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+address+"/subscriptions", strings.NewReader(`{"callbackUrl":"`+endpoint.URL+`"`+types+`}`))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/subscriptions", strings.NewReader(`{"callbackUrl":"`+endpoint.URL+`"`+types+`}`))
 		if err != nil {
 			t.Fatal(err)
 		}
