@@ -106,7 +106,7 @@ func TestPushOnlyOnce(t *testing.T) {
 			return p
 		}
 		s := newSubscriber(status(500))
-		s.always = func(w http.ResponseWriter, r *http.Request, p pushed) {
+		s.always = func(_ http.ResponseWriter, _ *http.Request, p pushed) {
 			if got := stateOf(t, store, "b"); got.BatchEnd != p.through {
 				t.Errorf("tried through %d, stored %+v", p.through, got)
 			}
