@@ -120,6 +120,25 @@ func TestWrongPushesOfSubscriptionsFail(t *testing.T) {
 	}
 }
 
+// TestWrongPostsOfTasksFail is the same for what is posted when a task ended.
+func TestWrongPostsOfTasksFail(t *testing.T) {
+	d := part(t, "task")
+	const right = `{"UUID":"` + subscriptionUUID + `","_links":{"result":{"href":"/tasks/` + subscriptionUUID + `/result"},"self":{"href":"/tasks/` + subscriptionUUID + `"}},"count":3,"href":"/tasks/` + subscriptionUUID + `/result","log":"101c2712-3c21-4ec0-87ba-be92dfb2122a/all","sequence":6,"status":"succeeded","through":6}`
+	for name, body := range map[string]string{
+		"":                right,
+		"another status":  strings.Replace(right, `"succeeded"`, `"running"`, 1),
+		"a member more":   strings.Replace(right, `"count"`, `"more":1,"count"`, 1),
+		"no link of it":   strings.Replace(right, `"self"`, `"itself"`, 1),
+		"a text as count": strings.Replace(right, `"count":3`, `"count":"3"`, 1),
+	} {
+		r := httptest.NewRequest(http.MethodPost, "https://vendor.example/hook", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		if all := d.Callback("createTask", "taskEnded", r, []byte(body)); (name == "") != (len(all) == 0) {
+			t.Errorf("%s: reported %q", name, all)
+		}
+	}
+}
+
 // part is the document of a part of the producer.
 func part(t testing.TB, name string) *openapitest.Document {
 	t.Helper()
