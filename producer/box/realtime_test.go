@@ -267,6 +267,20 @@ func TestTimes(t *testing.T) {
 	})
 }
 
+// TestRevokedAtOnce: what a revoked client held ends then, not with the next event or at the end of its time.
+func TestRevokedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		events := newEvents(openStore(t), gate{})
+		channel := strings.TrimPrefix(channelOf(t, ask(t, events, "OPTIONS", "/2.0/events").Body.String()), root)
+		began := time.Now()
+		time.AfterFunc(5*time.Second, func() { events.End("all") })
+		w := ask(t, events, "GET", channel)
+		if took := time.Since(began); strings.TrimSpace(w.Body.String()) != reconnect || took != 5*time.Second {
+			t.Errorf("%s after %s", w.Body, took)
+		}
+	})
+}
+
 // TestTooManyHeld: who would be too many is told when to come back.
 func TestTooManyHeld(t *testing.T) {
 	parked := park(openStore(t))
