@@ -112,7 +112,6 @@ type run struct {
 	urgent  bool      // the state holds more than a moved position
 	ahead   batch     // read while another was in flight
 	waited  bool      // since the log was read to its end, and nothing was there: whatever came since is not forgotten
-	taken   bool      // the one delivery of an only-once subscription was acknowledged, which is not stored yet
 }
 
 func (p *Pusher) newRun() (*run, error) {
@@ -157,15 +156,16 @@ func setDefault[T comparable](field *T, value T) {
 
 // turn does the next thing: it waits, or pushes one batch.
 func (r *run) turn(ctx context.Context) error {
-	if r.taken {
-		return r.conclude(ctx)
-	}
-	if err := r.refresh(ctx); err != nil {
-		return err
+	if !r.delivered() { // else what is stored does not know of it yet
+		if err := r.refresh(ctx); err != nil {
+			return err
+		}
 	}
 	switch {
 	case r.state.Status == Cancelled:
 		return nil
+	case r.delivered():
+		return r.write(ctx)
 	case r.state.Status == Suspended:
 		return r.pause(ctx, untilWake)
 	case r.state.wait(time.Now()) > 0:
@@ -353,6 +353,9 @@ func (r *run) writeIfDue(ctx context.Context) error {
 
 // write stores the state: entityevent.ErrConflict if somebody else changed it meanwhile.
 func (r *run) write(ctx context.Context) error {
+	if r.delivered() {
+		return r.conclude(ctx)
+	}
 	before := r.state.Told
 	r.state.Told = r.state.Status
 	version, err := writeState(ctx, r.Store, r.state, r.version)

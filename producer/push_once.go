@@ -16,8 +16,15 @@ func (r *run) bind(ctx context.Context, b batch) error {
 	if r.sub.Mode != OnlyOnce || r.state.BatchEnd == b.through {
 		return nil
 	}
-	r.state.BatchEnd = b.through
+	r.state.BatchEnd, r.urgent = b.through, true // what cannot be stored now is stored before anything is pushed
 	return r.write(ctx)
+}
+
+// delivered says whether the one delivery of an only-once subscription was acknowledged. From then on there is one write
+// left, which cancels it.
+func (r *run) delivered() bool {
+	s := &r.state
+	return r.sub.Mode == OnlyOnce && s.BatchEnd > 0 && s.Acknowledged >= s.BatchEnd && s.Status != Cancelled
 }
 
 var errOvertaken = errors.New("the subscription was changed meanwhile")
@@ -39,12 +46,12 @@ func (r *run) conclude(ctx context.Context) error {
 	})
 	switch {
 	case errors.Is(err, errOvertaken), errors.Is(err, entityevent.ErrAbsent):
-		r.taken, r.stale = false, true
+		r.state.BatchEnd, r.moved, r.urgent, r.stale = 0, time.Time{}, false, true // of this nothing is to be stored
 		return nil
 	case err != nil:
 		return err
 	}
-	r.taken, r.state, r.moved, r.urgent = false, state, time.Time{}, false
+	r.state, r.moved, r.urgent = state, time.Time{}, false
 	r.log.Info("subscription is cancelled: its one delivery was taken", "seq", state.Cursor)
 	if r.Changed != nil {
 		r.Changed(state)

@@ -116,7 +116,7 @@ func (r *run) succeed(b batch, now time.Time) {
 	s.settled()
 	s.Acknowledged, s.SucceededAt = b.through, now.UTC()
 	r.moveTo(b.through)
-	r.taken = r.sub.Mode == OnlyOnce
+	r.urgent = r.urgent || r.delivered()
 	if s.BatchLimit > 0 && b.events >= s.BatchLimit {
 		// Slowly, for growing past what the subscriber takes costs a refused push each time.
 		if s.BatchLimit++; s.BatchLimit >= r.sub.BatchEvents {
@@ -169,7 +169,7 @@ func (r *run) missed(floor entityevent.Sequence) bool {
 		return false
 	}
 	r.suspend(fmt.Sprintf("events after %d were forgotten before they were pushed, so the subscriber has to load all records anew", s.Cursor))
-	s.Cursor, s.Acknowledged = floor, floor
+	s.Cursor, s.Acknowledged, s.BatchEnd = floor, floor, 0
 	return true
 }
 
