@@ -250,7 +250,7 @@ func (a *agent) feed(name string) *consumer.Feed {
 
 // routes builds the agent's HTTP interface. Requests that wait end with closing.
 func (a *agent) routes(closing context.Context) *routes {
-	h := &routes{feeds: map[string]http.Handler{}, ways: a.ways(), unready: a.unready, metrics: a.metrics.handler(a.gate, a.logger), closing: closing}
+	h := &routes{root: a.root, feeds: map[string]http.Handler{}, ways: a.ways(), unready: a.unready, metrics: a.metrics.handler(a.gate, a.logger), closing: closing}
 	for feed, server := range a.servers {
 		if server.Prefix == "/odata" {
 			h.odata = server
@@ -259,7 +259,7 @@ func (a *agent) routes(closing context.Context) *routes {
 		}
 	}
 	if len(a.feeds) > 0 {
-		receiver := &consumer.Receiver{Feeds: map[string]*consumer.Feed{}, Authority: a.authority, Logger: a.logger}
+		receiver := &consumer.Receiver{Feeds: map[string]*consumer.Feed{}, Root: a.root, Authority: a.authority, Logger: a.logger}
 		for _, f := range a.feeds {
 			receiver.Feeds[f.Name] = f
 			h.targets = append(h.targets, f.Name)

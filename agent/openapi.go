@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -62,12 +63,14 @@ var description = sync.OnceValues(func() ([]byte, error) {
 	return json.Marshal(whole)
 })
 
-// serveDescription answers with the OpenAPI document.
-func serveDescription(w http.ResponseWriter, _ *http.Request) {
+// describe answers with the OpenAPI document, whose servers are below the path of the public URL, too.
+func (h *routes) describe(w http.ResponseWriter, _ *http.Request) {
 	text, err := description()
 	if err != nil { // a test reads it
 		reply.Refuse(w, &reply.Refusal{Status: http.StatusInternalServerError, Detail: "the description cannot be read"})
 		return
 	}
+	const server = `"url":"`
+	text = bytes.ReplaceAll(text, []byte(server+"/"), []byte(server+reply.Href(h.root, "/")))
 	reply.Write(w, http.StatusOK, reply.JSON, json.RawMessage(text))
 }

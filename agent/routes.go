@@ -12,6 +12,7 @@ import (
 // routes is the agent's HTTP interface. It reads the escaped path itself, because http.ServeMux
 // redirects paths such as Property('a//b'), which are keys.
 type routes struct {
+	root     string                  // how others reach the agent
 	odata    http.Handler            // the feed that /odata serves
 	feeds    map[string]http.Handler // the others, by name, below /feeds/{name}/odata
 	ways     []way                   // to follow the log, beside OData
@@ -71,7 +72,7 @@ func (h *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	get := map[string]http.HandlerFunc{"": h.links, "/healthz": alive, "/readyz": h.readiness, "/metrics": h.metrics.ServeHTTP,
-		"/openapi.json": serveDescription}[strings.TrimSuffix(path, "/")]
+		"/openapi.json": h.describe}[strings.TrimSuffix(path, "/")]
 	if get == nil {
 		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: "nothing is served at this path; GET / names what is"})
 		return
@@ -87,15 +88,19 @@ func under(path, prefix string) bool {
 
 // links names what this agent serves (HAL), and nothing else: it needs no token.
 func (h *routes) links(w http.ResponseWriter, _ *http.Request) {
+	link := func(path string) reply.Link { return reply.Link{Href: reply.Href(h.root, path)} }
 	links := reply.Links{
-		"self": reply.Link{Href: "/"}, "odata": reply.Link{Href: "/odata"}, "event-types": reply.Link{Href: "/event-types"},
-		"subscriptions": reply.Link{Href: "/subscriptions"}, "subscription": reply.Link{Href: "/subscriptions/{uuid}", Templated: true},
-		"tasks": reply.Link{Href: "/tasks"}, "events": reply.Link{Href: "/2.0/events"}, "sessions": reply.Link{Href: "/api/sessions"},
-		"openapi": reply.Link{Href: "/openapi.json"},
+		"self": link("/"), "odata": link("/odata"), "event-types": link("/event-types"), "subscriptions": link("/subscriptions"),
+		"tasks": link("/tasks"), "events": link("/2.0/events"), "sessions": link("/api/sessions"), "openapi": link("/openapi.json"),
 	}
+	one := link("/subscriptions/{uuid}")
+	one.Templated = true
+	links["subscription"] = one
 	var hooks []reply.Link
 	for _, name := range h.targets {
-		hooks = append(hooks, reply.Link{Href: "/webhooks/" + name, Name: name})
+		hook := link("/webhooks/" + name)
+		hook.Name = name
+		hooks = append(hooks, hook)
 	}
 	if hooks != nil {
 		links["webhooks"] = hooks

@@ -56,6 +56,7 @@ type Receiver struct {
 	Authority  *bearer.Authority // issued the push tokens; required
 	MaxBody    int64             // of a push in bytes, before and after decompression. Default 8 MB.
 	MaxPending int64             // events pending at which pushes are asked to wait. Default 10,000.
+	Root       string            // public URL of the agent, without a slash at its end: for links. Default "".
 	Logger     *slog.Logger      // Default: none.
 }
 
@@ -311,7 +312,7 @@ func (r *Receiver) accept(w http.ResponseWriter, req *http.Request, p entityeven
 	answer := map[string]any{"status": "ok"}
 	mediaType := reply.Preferred(req.Header, reply.JSON, reply.HAL)
 	if mediaType == reply.HAL {
-		answer["_links"] = reply.Links{"self": reply.Link{Href: "/webhooks/" + url.PathEscape(feedName(req))}}
+		answer["_links"] = reply.Links{"self": reply.Link{Href: reply.Href(r.Root, "/webhooks/"+url.PathEscape(feedName(req)))}}
 	}
 	reply.Write(w, http.StatusOK, mediaType, answer) // the producer that does not hear this sends again, which changes nothing
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -44,6 +45,16 @@ type Link struct {
 	Href      string `json:"href"`
 	Name      string `json:"name,omitempty"`
 	Templated bool   `json:"templated,omitempty"`
+}
+
+// Href is a path of the agent as HAL documents have it: without scheme and host, below the path of root, which is the
+// agent's public URL, without a slash at its end. So links can be followed through a proxy that takes that path off.
+func Href(root, path string) string {
+	u, err := url.Parse(root)
+	if err != nil {
+		return path
+	}
+	return u.EscapedPath() + path
 }
 
 // Links are the _links of a HAL resource: each a Link, or a list of them.

@@ -111,3 +111,13 @@ func TestWrite(t *testing.T) {
 		}
 	}
 }
+
+func TestHref(t *testing.T) {
+	for root, want := range map[string]string{
+		"": "/tasks/1", "https://h": "/tasks/1", "https://h:8443": "/tasks/1", "https://h/reso": "/reso/tasks/1", "http://h/a%20b/c": "/a%20b/c/tasks/1",
+	} {
+		if got := reply.Href(root, "/tasks/1"); got != want {
+			t.Errorf("%q: %s, want %s", root, got, want)
+		}
+	}
+}

@@ -29,14 +29,14 @@ func (x *exchange) change(to func(*registration, *producer.SubscriptionState) ([
 	})
 	switch {
 	case errors.Is(err, errSettled):
-		return represent(reg, found), nil
+		return x.represent(reg, found), nil
 	case errors.Is(err, entityevent.ErrAbsent):
 		return document{}, errUnknown
 	case err != nil:
 		return document{}, err
 	}
 	tell()
-	return represent(reg, state), nil
+	return x.represent(reg, state), nil
 }
 
 // put cancels, with the message that the body may bring.

@@ -31,10 +31,10 @@ type document struct {
 	Created       time.Time                   `json:"created"`
 }
 
-func represent(r *registration, s producer.SubscriptionState) document {
-	self := path(r.UUID)
+func (a *API) represent(r *registration, s producer.SubscriptionState) document {
+	self := a.href(path(r.UUID))
 	return document{
-		Links: reply.Links{"self": reply.Link{Href: self}, "event-types": reply.Link{Href: "/event-types"},
+		Links: reply.Links{"self": reply.Link{Href: self}, "event-types": reply.Link{Href: a.href("/event-types")},
 			"resume": reply.Link{Href: self + "/resume"}, "cancel": reply.Link{Href: self}},
 		UUID: r.UUID, Status: s.Status, Mode: r.Mode, EventTypes: append([]string{}, r.EventTypes...), Cursor: s.Cursor,
 		LastError: s.LastError, Message: s.Reason, Protocol: r.Protocol, ConsumerLabel: r.Label,
@@ -65,12 +65,12 @@ func (x *exchange) list() error {
 	shown := []document{}
 	for _, r := range all {
 		if state, there := states[r.UUID]; there && (name == "" || r.Client == name) {
-			shown = append(shown, represent(r, state))
+			shown = append(shown, x.represent(r, state))
 		}
 	}
 	return x.answer(http.StatusOK, map[string]any{
-		"_links": reply.Links{"self": reply.Link{Href: "/subscriptions"}, "event-types": reply.Link{Href: "/event-types"},
-			"subscription": reply.Link{Href: "/subscriptions/{uuid}", Templated: true}},
+		"_links": reply.Links{"self": reply.Link{Href: x.href("/subscriptions")}, "event-types": reply.Link{Href: x.href("/event-types")},
+			"subscription": reply.Link{Href: x.href("/subscriptions/{uuid}"), Templated: true}},
 		"totalCount": len(shown),
 		"_embedded":  map[string]any{"subscriptions": shown},
 	})
@@ -93,7 +93,7 @@ func (x *exchange) read() error {
 	if err != nil {
 		return err
 	}
-	return x.answer(http.StatusOK, represent(r, state))
+	return x.answer(http.StatusOK, x.represent(r, state))
 }
 
 // errUnknown is the answer to a UUID that is nobody's, or another's.

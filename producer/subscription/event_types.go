@@ -43,7 +43,7 @@ func (x *exchange) eventTypes() error {
 		return err
 	}
 	return x.answer(http.StatusOK, map[string]any{
-		"_links":    reply.Links{"self": reply.Link{Href: "/event-types"}, "subscriptions": reply.Link{Href: "/subscriptions"}},
+		"_links":    reply.Links{"self": reply.Link{Href: x.href("/event-types")}, "subscriptions": reply.Link{Href: x.href("/subscriptions")}},
 		"_embedded": map[string]any{"eventTypes": types},
 	})
 }
@@ -76,7 +76,7 @@ func (x *exchange) seen() ([]eventType, error) {
 		if slices.Contains(exclusive, name) {
 			c.Model, c.Modes = oneToOne, c.Modes[:1]
 		}
-		types = append(types, eventType{reply.Links{"self": reply.Link{Href: "/event-types/" + url.PathEscape(name)}}, name,
+		types = append(types, eventType{reply.Links{"self": reply.Link{Href: x.href("/event-types/" + url.PathEscape(name))}}, name,
 			fmt.Sprintf("A record of %s is new, has changed, or is gone or out of sight.", name), c})
 	}
 	return types, nil

@@ -138,7 +138,7 @@ func (x *exchange) create(client producer.Client, body members, reg *registratio
 	if err != nil {
 		return document{}, err
 	}
-	d := represent(reg, state)
+	d := x.represent(reg, state)
 	d.Message = "Your request to subscribe has been accepted."
 	docs := []entityevent.Doc{reg.document(), stateDoc}
 	if key != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/reply"
 	"github.com/resosync/resosync/entityevent/seal"
 	"github.com/resosync/resosync/producer"
 )
@@ -82,12 +83,15 @@ func (a *API) subscription(r *registration, client producer.Client, s settings) 
 	return producer.Subscription{
 		Name: r.UUID, Client: r.Client, Mask: client.Mask, Profile: client.Profile, Feed: a.Feed,
 		URL: s.URL, Token: s.Token, Secret: s.Secret, Label: r.Label,
-		EventTypes: r.EventTypes, Mode: r.Mode, Protocol: r.Protocol, Self: path(r.UUID),
+		EventTypes: r.EventTypes, Mode: r.Mode, Protocol: r.Protocol, Self: a.href(path(r.UUID)),
 		BatchEvents: s.BatchSize, Timeout: s.Timeout,
 	}
 }
 
 func path(uuid string) string { return "/subscriptions/" + uuid }
+
+// href is a path as links have it.
+func (a *API) href(path string) string { return reply.Href(a.Root, path) }
 
 // document is r as it is stored.
 func (r *registration) document() entityevent.Doc {

@@ -75,7 +75,7 @@ func (a *asked) create(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Location", a.url(id.String()))
 	w.Header().Set("Retry-After", reply.Seconds(soon))
 	reply.Write(w, http.StatusAccepted, reply.HAL, map[string]any{
-		"_links": reply.Links{"self": reply.Link{Href: self(id.String())}}, "UUID": id.String(), "status": pending, "progress": 0,
+		"_links": reply.Links{"self": reply.Link{Href: a.href(id.String())}}, "UUID": id.String(), "status": pending, "progress": 0,
 		"message": "The " + o.Type + " has been accepted: ask its URL until it is done.",
 	})
 }

@@ -137,7 +137,7 @@ func (t *Tasks) poster() *http.Client {
 
 // message is what is posted: the task, with the digest in it if that is what was asked for.
 func (t *Tasks) message(id string, s state) ([]byte, error) {
-	document := s.document(id)
+	document := t.document(id, s)
 	if s.Detail != "" {
 		document["detail"] = s.Detail
 	}

@@ -24,7 +24,7 @@ func (a *asked) result(w http.ResponseWriter, r *http.Request) {
 	s := a.state
 	switch {
 	case !s.over():
-		a.refuse(w, r, &reply.Refusal{Status: http.StatusNotFound, Detail: "The task is not done yet: ask " + self(a.task.id)})
+		a.refuse(w, r, &reply.Refusal{Status: http.StatusNotFound, Detail: "The task is not done yet: ask " + a.href(a.task.id)})
 		return
 	case s.Status != succeeded:
 		a.refuse(w, r, &reply.Refusal{Status: http.StatusNotFound, Detail: "The task has no result: " + s.Detail})

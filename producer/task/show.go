@@ -28,6 +28,9 @@ func resultOf(id string) string { return self(id) + "/result" }
 
 func (t *Tasks) url(id string) string { return t.Root + self(id) }
 
+// href is the path of a task as links have it.
+func (t *Tasks) href(id string) string { return reply.Href(t.Root, self(id)) }
+
 // show answers GET /tasks/{id}.
 func (a *asked) show(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
@@ -48,15 +51,15 @@ func (a *asked) show(w http.ResponseWriter, r *http.Request) {
 			Members: map[string]any{"error": map[string]any{"code": s.Status, "message": s.Detail}}})
 	case s.Status == succeeded && hal:
 		h.Set("Location", a.Root+resultOf(id))
-		reply.Write(w, http.StatusSeeOther, reply.HAL, s.document(id))
+		reply.Write(w, http.StatusSeeOther, reply.HAL, a.document(id, s))
 	case s.Status == succeeded:
 		h.Set("Location", a.url(id))
 		o := s.Outcome
 		reply.Write(w, http.StatusOK, reply.JSON, map[string]any{
-			"status": s.Status, "sequence": o.Sequence, "through": o.Through, "log": o.Log, "count": o.Count, "href": resultOf(id),
+			"status": s.Status, "sequence": o.Sequence, "through": o.Through, "log": o.Log, "count": o.Count, "href": a.href(id) + "/result",
 		})
 	case hal:
-		document := s.document(id)
+		document := a.document(id, s)
 		document["progress"] = a.task.progress.Load()
 		reply.Write(w, http.StatusOK, reply.HAL, document)
 	default:
@@ -67,13 +70,14 @@ func (a *asked) show(w http.ResponseWriter, r *http.Request) {
 }
 
 // document is a task as HAL.
-func (s *state) document(id string) map[string]any {
-	links := reply.Links{"self": reply.Link{Href: self(id)}}
+func (t *Tasks) document(id string, s state) map[string]any {
+	self := t.href(id)
+	links := reply.Links{"self": reply.Link{Href: self}}
 	document := map[string]any{"_links": links, "UUID": id, "status": s.Status}
 	if o := s.Outcome; s.Status == succeeded {
-		links["result"] = reply.Link{Href: resultOf(id)}
+		links["result"] = reply.Link{Href: self + "/result"}
 		document["sequence"], document["through"], document["log"] = o.Sequence, o.Through, o.Log
-		document["count"], document["href"] = o.Count, resultOf(id)
+		document["count"], document["href"] = o.Count, self + "/result"
 	}
 	return document
 }
