@@ -144,6 +144,9 @@ func (p *program) printDiffering(feed string, r consumer.VerifiedResource) {
 	if more := r.Differences - int64(len(r.Differs)); more > 0 {
 		p.printf("%s: %s: %s more\n", feed, r.Resource, plural(more, "record"))
 	}
+	if r.Busy > 0 {
+		p.printf("%s: %s: %s changed each time that it was looked at: not judged\n", feed, r.Resource, plural(r.Busy, "record"))
+	}
 	for _, d := range r.Ranges {
 		var bounds []string
 		if d.After != "" {

@@ -8,7 +8,7 @@ import (
 	"github.com/resosync/resosync/entityevent"
 )
 
-// touched tells a load which records the applier wrote while a page was under way. UnchangedSince alone
+// touched tells a load, or a look, which records the applier wrote while a page was under way. UnchangedSince alone
 // does not: a record that went from A to B and back to A makes no event here, and the B of an older page
 // would stay. It is of one process: two that apply and load the same feed at once are not told of each other,
 // and which of two answers stays is then decided by UnchangedSince alone.

@@ -42,6 +42,9 @@ type VerifiedResource struct {
 	Ranges []VerifiedRange `json:"ranges,omitempty"`
 	// Differences is how many records differ, as far as they were looked at; more than Differs has, if they are many.
 	Differences int64 `json:"differences"`
+	// Busy is how many records changed each time that they were looked at, so that nothing can be said of them. The
+	// copy kept up with them.
+	Busy int64 `json:"busy,omitempty"`
 }
 
 // VerifiedRecord is a record that differs.
@@ -106,7 +109,11 @@ type verification struct {
 type differing struct {
 	resource    string
 	there, here digest.Range
+	busy        int64 // records in it that the applier wrote meanwhile
 }
+
+// allBusy says that all of its records changed meanwhile.
+func (d differing) allBusy() bool { return d.busy > 0 && d.busy >= max(d.there.Count, d.here.Count) }
 
 func (v *verification) run(ctx context.Context) error {
 	if err := v.prepare(ctx); err != nil {
@@ -213,6 +220,8 @@ func (f *Feed) level(ctx context.Context, through entityevent.Sequence) (entitye
 // compare has the producer make a digest and returns the ranges in which the copy has another one.
 func (v *verification) compare(ctx context.Context, j job) (differ []differing, err error) {
 	v.say(v.progress)
+	written := v.touched.watch()
+	defer v.touched.forget(written)
 	d, err := v.digest(ctx, j)
 	if err != nil {
 		return nil, err
@@ -236,10 +245,18 @@ func (v *verification) compare(ctx context.Context, j job) (differ []differing, 
 			}
 			for i, there := range ranges[:n] {
 				if here[i].Count != there.Count || here[i].Hash != there.Hash {
-					differ = append(differ, differing{r.Resource, there, here[i]})
+					differ = append(differ, differing{resource: r.Resource, there: there, here: here[i]})
 				}
 			}
 			ranges = ranges[n:]
+		}
+	}
+	v.touched.forget(written)
+	for ref := range *written {
+		for i := range differ {
+			if d := &differ[i]; d.resource == ref.Resource && d.there.Holds(ref.Key) {
+				d.busy++
+			}
 		}
 	}
 	v.progress.Ranges = len(differ)

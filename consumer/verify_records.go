@@ -15,7 +15,7 @@ import (
 const (
 	// verifyRead is how many records, there or here, are looked at one by one.
 	verifyRead = 2000
-	// verifyTries is how often: what changes all the time is equal in one of them.
+	// verifyTries is how often: what changes often is left alone, or equal, in one of them.
 	verifyTries = 5
 )
 
@@ -24,6 +24,7 @@ const (
 	missing = "missing"
 	extra   = "extra"
 	changed = "changed"
+	busy    = "" // it changed meanwhile: whether it differs cannot be said
 )
 
 // records finds the records that differ in what is left, and why.
@@ -46,6 +47,10 @@ func (v *verification) records(ctx context.Context, left []differing) error {
 		of := &v.result.Resources[i]
 		if read += max(d.there.Count, d.here.Count); read > verifyRead || !key.Quoted {
 			// Too many; or numbers, whose order is not that of the ranges.
+			if d.allBusy() {
+				of.Busy += max(d.there.Count, d.here.Count)
+				continue
+			}
 			of.Ranges = append(of.Ranges, VerifiedRange{After: d.there.After, To: d.there.To, There: d.there.Count, Here: d.here.Count})
 			continue
 		}
@@ -53,8 +58,12 @@ func (v *verification) records(ctx context.Context, left []differing) error {
 		if err != nil {
 			return err
 		}
-		of.Differences += int64(len(found))
 		for _, key := range slices.Sorted(maps.Keys(found)) {
+			if found[key] == busy {
+				of.Busy++
+				continue
+			}
+			of.Differences++
 			if len(of.Differs) < verifyListed {
 				ref := entityevent.Ref{Resource: d.resource, Key: key}
 				of.Differs = append(of.Differs, VerifiedRecord{Key: key, What: found[key], Reason: reasons[ref]})
@@ -66,11 +75,15 @@ func (v *verification) records(ctx context.Context, left []differing) error {
 
 // reasonOf is what a setback explains.
 func reasonOf(s entityevent.Setback) string {
-	what := map[string]string{poison: "set aside", held: "its removal is held", recheck: "waits to be looked at again"}[s.Kind]
+	if s.Kind == held {
+		return s.Reason // begins with that
+	}
+	what := map[string]string{poison: "set aside", recheck: "waits to be looked at again"}[s.Kind]
 	return cmp.Or(what, s.Kind) + ": " + s.Reason
 }
 
-// inRange returns what differs in a range each time that it is looked at, by key.
+// inRange returns what differs in a range each time that it is looked at, by key. A look at a record that changed
+// meanwhile does not count; what has no other is busy.
 func (v *verification) inRange(ctx context.Context, key keyField, d differing) (found map[string]string, err error) {
 	for try := range verifyTries {
 		now, err := v.look(ctx, key, d)
@@ -80,7 +93,10 @@ func (v *verification) inRange(ctx context.Context, key keyField, d differing) (
 		if try == 0 {
 			found = now
 		}
-		maps.DeleteFunc(found, func(key, _ string) bool { return now[key] == "" })
+		maps.DeleteFunc(found, func(key, _ string) bool { _, differs := now[key]; return !differs })
+		for key := range found {
+			found[key] = cmp.Or(now[key], found[key])
+		}
 		if len(found) == 0 {
 			break
 		}
@@ -88,8 +104,11 @@ func (v *verification) inRange(ctx context.Context, key keyField, d differing) (
 	return found, nil
 }
 
-// look reads the records of a range there, follows the log to its end, and compares them with the copy's.
+// look reads the records of a range there, follows the log to its end, and compares them with the copy's. What the
+// applier wrote since it began is busy: the copy may have a later content than the one that was read.
 func (v *verification) look(ctx context.Context, key keyField, d differing) (map[string]string, error) {
+	written := v.touched.watch()
+	defer v.touched.forget(written)
 	there, err := v.remote(ctx, key, d)
 	if err != nil {
 		return nil, err
@@ -115,6 +134,12 @@ func (v *verification) look(ctx context.Context, key keyField, d differing) (map
 	})
 	for key := range there {
 		found[key] = missing
+	}
+	v.touched.forget(written)
+	for key := range found {
+		if (*written)[entityevent.Ref{Resource: d.resource, Key: key}] {
+			found[key] = busy
+		}
 	}
 	return found, err
 }
