@@ -19,8 +19,9 @@ import (
 // compaction drops events that newer ones replace: on its schedule, and when somebody says so.
 type compaction struct {
 	store  entityevent.Compactor
-	at     string        // cron, or never
-	forget time.Duration // 0: never
+	at     string                // cron, or never
+	forget time.Duration         // 0: never
+	before func(context.Context) // is called before something is forgotten
 	logger *slog.Logger
 	busy   chan struct{} // held while it runs
 
@@ -30,7 +31,7 @@ type compaction struct {
 }
 
 func newCompaction(c *config.Config, store entityevent.Compactor, logger *slog.Logger) *compaction {
-	return &compaction{store: store, at: c.Compact, forget: time.Duration(c.Forget), logger: logger, busy: make(chan struct{}, 1)}
+	return &compaction{store: store, at: c.Compact, forget: time.Duration(c.Forget), before: func(context.Context) {}, logger: logger, busy: make(chan struct{}, 1)}
 }
 
 // once compacts the log, after one that is under way.
@@ -44,6 +45,7 @@ func (c *compaction) once(ctx context.Context) (entityevent.Compacted, error) {
 	var q entityevent.Compaction
 	if c.forget > 0 {
 		q.Forget = time.Now().Add(-c.forget)
+		c.before(ctx)
 	}
 	done, err := c.store.Compact(ctx, q)
 	c.mu.Lock()

@@ -23,6 +23,7 @@ func (a *agent) follow(held *folder, anonymous *producer.Client) {
 	a.callbacks = dialer.Client()
 	a.teardown.add("close callbacks", func() error { a.callbacks.CloseIdleConnections(); return nil })
 	a.pushers = &pushers{fixed: a.subscriptions, build: a.pusher, logger: a.logger}
+	a.compaction.before = a.pushers.skipInvisible
 	feed := servedFeed(a.config)
 	secrets := seal.New(a.authority.Key)
 	a.registered = &subscription.API{Store: a.store, Gate: a.gate, Clients: a.gate.client, Feed: feed, Schema: a.schemas[feed], Callbacks: dialer,

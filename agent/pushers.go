@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -132,6 +133,18 @@ func (p *pushers) wakeAll() {
 	defer p.mu.Unlock()
 	for _, one := range p.byName {
 		one.Pusher.Wake()
+	}
+}
+
+// skipInvisible has all store their positions past what is not for them.
+func (p *pushers) skipInvisible(ctx context.Context) {
+	p.mu.Lock()
+	all := slices.Collect(maps.Values(p.byName))
+	p.mu.Unlock()
+	for _, one := range all {
+		if err := one.SkipInvisible(ctx); err != nil && ctx.Err() == nil {
+			p.logger.Warn("position was not moved past what is forgotten now: the subscription may be suspended for that", "subscription", one.Subscription.Name, "err", err)
+		}
 	}
 }
 

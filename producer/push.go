@@ -83,8 +83,7 @@ func (p *Pusher) Run(ctx context.Context) error {
 	return nil
 }
 
-// Wake makes Run look at its state and the log now, whatever it waits for. Whoever changes the state calls it, and who is
-// about to have events forgotten: the position of who waited long is then moved past what was not for it.
+// Wake makes Run look at its state and the log now, whatever it waits for. Whoever changes the state calls it.
 func (p *Pusher) Wake() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
