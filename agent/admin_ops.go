@@ -42,7 +42,7 @@ func (a *agent) serveResume(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	i := slices.IndexFunc(states, func(s producer.SubscriptionState) bool { return s.Name == name })
-	_, wanted := a.subscriptionView(name)
+	_, wanted := a.subscription(name)
 	switch {
 	case i < 0 && wanted:
 		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: fmt.Sprintf("subscription %q has not begun, so there is nothing to resume: it begins when the agent runs", name)})

@@ -50,6 +50,7 @@ type agent struct {
 	holds         *producer.Holds // of all requests that wait for news
 	probe         probe
 	lookout       lookout
+	vain          vain
 	review        *review
 	compaction    *compaction
 	metrics       *metrics

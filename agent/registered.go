@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/producer"
 )
 
@@ -26,11 +25,12 @@ const registeredShown = 100
 // registered is the label of their figures: there may be thousands.
 const registered = "registered"
 
-// registeredStatus sums up these states. It reads the log once for each view: in whichever nothing waits for the one
-// that is furthest behind, nothing waits for any. Narrowed ones may be said to lag by what they do not want.
+// registeredStatus sums up these states. It reads the log once for all who want the same of it: if nothing waits for the
+// one of them that is furthest behind, nothing waits for any. After registeredShown kinds of narrowed ones, others count
+// as if they wanted everything.
 func (a *agent) registeredStatus(ctx context.Context, states []producer.SubscriptionState, all map[string]producer.Subscription) (registeredStatus, error) {
 	now := registeredStatus{Subscriptions: []subscriptionStatus{}}
-	last := map[entityevent.View]entityevent.Sequence{}
+	last := map[wants]producer.SubscriptionState{}
 	for _, state := range states {
 		sub := all[state.Name]
 		switch state.Status {
@@ -41,17 +41,26 @@ func (a *agent) registeredStatus(ctx context.Context, states []producer.Subscrip
 			now.Suspended++
 		default:
 			now.Active++
-			view := entityevent.View{Feed: sub.Feed, Mask: sub.Mask}
-			if at, known := last[view]; !known || state.Cursor < at {
-				last[view] = state.Cursor
+			w := wantsOf(sub)
+			at, known := last[w]
+			if !known && len(last) >= registeredShown {
+				w.types = ""
+				at, known = last[w]
+			}
+			if !known || state.Cursor < at.Cursor {
+				last[w] = state
 			}
 		}
 		if len(now.Subscriptions) < registeredShown {
 			now.Subscriptions = append(now.Subscriptions, subscriptionStatus{SubscriptionState: state, Client: sub.Client})
 		}
 	}
-	for view, cursor := range last {
-		lag, since, err := a.waiting(ctx, view, cursor)
+	for w, state := range last {
+		sub := all[state.Name]
+		if w.types == "" {
+			sub.EventTypes = nil
+		}
+		lag, since, err := a.waiting(ctx, sub, state.Cursor)
 		if err != nil {
 			return now, err
 		}
@@ -62,7 +71,7 @@ func (a *agent) registeredStatus(ctx context.Context, states []producer.Subscrip
 	return now, nil
 }
 
-// registeredLags adds to those that are shown how far behind they are, at most.
+// registeredLags adds to those that are shown how far behind they are.
 func (a *agent) registeredLags(ctx context.Context, now *registeredStatus) error {
 	all, err := a.registered.Registered(ctx)
 	if err != nil {
@@ -71,7 +80,10 @@ func (a *agent) registeredLags(ctx context.Context, now *registeredStatus) error
 	for i := range now.Subscriptions {
 		s := &now.Subscriptions[i]
 		sub := all[s.Name]
-		if s.Lag, s.Since, err = a.waiting(ctx, entityevent.View{Feed: sub.Feed, Mask: sub.Mask}, s.Cursor); err != nil {
+		if s.Lag, s.Since, err = a.waiting(ctx, sub, s.Cursor); err == nil {
+			err = a.countLag(ctx, s, sub)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -104,7 +104,8 @@ func (a *agent) counts(ctx context.Context, s *status) error {
 		}
 	}
 	for i := range s.Subscriptions {
-		if err := a.countLag(ctx, &s.Subscriptions[i]); err != nil {
+		sub, _ := a.subscription(s.Subscriptions[i].Name)
+		if err := a.countLag(ctx, &s.Subscriptions[i], sub); err != nil {
 			return err
 		}
 	}
@@ -139,55 +140,16 @@ func (a *agent) subscriptionStatuses(ctx context.Context, states []producer.Subs
 	return all, nil
 }
 
-// subscriptionStatus looks at the oldest event that waits only, and takes the numbers from it to the head
-// for the rest: gaps make it too many.
+// subscriptionStatus says how a subscription is, and how far it is behind at most.
 func (a *agent) subscriptionStatus(ctx context.Context, state producer.SubscriptionState) (subscriptionStatus, error) {
 	s := subscriptionStatus{SubscriptionState: state}
-	view, known := a.subscriptionView(state.Name)
+	sub, known := a.subscription(state.Name)
 	if s.Gone = !known; s.Gone {
 		return s, nil
 	}
 	var err error
-	s.Lag, s.Since, err = a.waiting(ctx, view, state.Cursor)
+	s.Lag, s.Since, err = a.waiting(ctx, sub, state.Cursor)
 	return s, err
-}
-
-// waiting is how many events there may be after a position that a view shows, and since when there is one.
-func (a *agent) waiting(ctx context.Context, view entityevent.View, after entityevent.Sequence) (lag int64, since time.Time, err error) {
-	page, err := a.store.Events(ctx, view, entityevent.EventQuery{After: after, Limit: 1, Times: true})
-	if err == nil && len(page.Events) > 0 {
-		lag, since = int64(page.Head-page.Events[0].Sequence)+1, page.Events[0].At
-	}
-	return lag, since, err
-}
-
-// countLag counts the events that wait, up to lagShown.
-func (a *agent) countLag(ctx context.Context, s *subscriptionStatus) error {
-	view, known := a.subscriptionView(s.Name)
-	if !known || s.Lag == 0 {
-		return nil
-	}
-	s.Lag = 0
-	for after := s.Cursor; s.Lag < lagShown; {
-		page, err := a.store.Events(ctx, view, entityevent.EventQuery{After: after, Limit: 1000})
-		if err != nil {
-			return err
-		}
-		s.Lag += int64(len(page.Events))
-		if after = page.Through; !page.More {
-			break
-		}
-	}
-	return nil
-}
-
-// subscriptionView is what a subscription of the configuration sees.
-func (a *agent) subscriptionView(name string) (view entityevent.View, known bool) {
-	i := slices.IndexFunc(a.subscriptions, func(s producer.Subscription) bool { return s.Name == name })
-	if i < 0 {
-		return view, false
-	}
-	return entityevent.View{Feed: a.subscriptions[i].Feed, Mask: a.subscriptions[i].Mask}, true
 }
 
 func (p *program) statusCommand() *cobra.Command {
