@@ -68,13 +68,12 @@ func (d CallbackDialer) transport(scheme string) *http.Transport {
 // ErrCallback, wrapped, with what to do.
 func (d CallbackDialer) Check(scheme, address string) error {
 	to, err := netip.ParseAddrPort(address)
-	if err != nil || to.Addr().Zone() != "" {
-		return fmt.Errorf("%w: %s is not an IP and a port", ErrCallback, address)
-	}
 	ip := to.Addr().Unmap()
 	within := func(p netip.Prefix) bool { return p.Contains(ip) }
 	switch {
-	case slices.ContainsFunc(d.AllowCallbacks, within):
+	case err != nil:
+		return fmt.Errorf("%w: it is not an IP and a port", ErrCallback)
+	case slices.ContainsFunc(d.AllowCallbacks, within): // none with a zone is
 		return nil
 	case !ip.IsGlobalUnicast() || slices.ContainsFunc(notPublic, within) || ip.Is6() && !internet6.Contains(ip):
 		// What a name resolves to in here is not told: it may be a name of this network.

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,14 +77,26 @@ func (r *run) post(ctx context.Context, b batch) answer {
 	return got
 }
 
-// failure says why there was no answer, without the URL.
+// failure says why there was no answer, without the URL, and without what its name leads to here and who says so: the
+// subscriber may have named what is inside this network.
 func failure(ctx context.Context, err error) string {
 	if ctx.Err() != nil {
 		return context.Cause(ctx).Error()
 	}
+	var name *net.DNSError
+	if errors.As(err, &name) {
+		if name.IsNotFound {
+			return "no such host"
+		}
+		return "the name of its host cannot be resolved"
+	}
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
+	}
+	var op *net.OpError // has both addresses
+	if errors.As(err, &op) && op.Err != nil {
+		err = op.Err
 	}
 	return err.Error()
 }
@@ -117,18 +131,8 @@ const maxProblem = 500
 // withoutSecrets takes out of a text what the subscriber may have repeated, and what does not print.
 func (r *run) withoutSecrets(text string) string {
 	const redacted = "[redacted]"
-	secrets := []string{r.sub.Token, r.sub.URL, r.sub.Secret, strings.TrimPrefix(r.sub.Secret, secretPrefix)}
-	if u, err := url.Parse(r.sub.URL); err == nil {
-		password, _ := u.User.Password()
-		secrets = append(secrets, u.RawQuery, password)
-		for _, values := range u.Query() {
-			secrets = append(secrets, values...)
-		}
-	}
-	for _, secret := range secrets {
-		if len(secret) > 3 { // anything shorter is no secret, and part of every other word
-			text = strings.ReplaceAll(text, secret, redacted)
-		}
+	for _, secret := range r.secrets() {
+		text = strings.ReplaceAll(text, secret, redacted)
 	}
 	text = strings.Map(func(c rune) rune {
 		if c < ' ' || c == 0x7f || c == utf8.RuneError {
@@ -140,4 +144,26 @@ func (r *run) withoutSecrets(text string) string {
 		text = strings.ToValidUTF8(text[:maxProblem], "") + "…"
 	}
 	return text
+}
+
+// secrets are what the subscriber may have repeated, the longest first: what is part of another does not leave the rest.
+func (r *run) secrets() []string {
+	all := []string{r.sub.Token, r.sub.URL, r.sub.Secret, strings.TrimPrefix(r.sub.Secret, secretPrefix)}
+	if u, err := url.Parse(r.sub.URL); err == nil {
+		password, _ := u.User.Password()
+		all = append(all, password, u.RequestURI(), u.Path, u.EscapedPath(), u.RawQuery, u.Hostname(), strings.ToLower(u.Hostname()))
+		for _, values := range u.Query() {
+			all = append(all, values...)
+		}
+		for _, path := range []string{u.Path, u.EscapedPath()} {
+			for part := range strings.SplitSeq(path, "/") {
+				if len(part) > 7 { // shorter ones are words
+					all = append(all, part)
+				}
+			}
+		}
+	}
+	all = slices.DeleteFunc(all, func(s string) bool { return len(s) <= 3 }) // no secret, and part of every other word
+	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
+	return all
 }
