@@ -48,7 +48,7 @@ func (a *agent) serveResume(w http.ResponseWriter, r *http.Request) {
 		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: fmt.Sprintf("subscription %q has not begun, so there is nothing to resume: it begins when the agent runs", name)})
 		return
 	case i < 0:
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: fmt.Sprintf("there is no subscription %q; there is: %s", name, a.subscriptionNames())})
+		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: fmt.Sprintf("there is no subscription %q: in the configuration there is %s, and resosync subscriptions lists those that were registered", name, a.subscriptionNames())})
 		return
 	case !wanted:
 		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: fmt.Sprintf("subscription %q is no longer in the configuration: add it to producer.subscriptions, and it goes on from %d", name, states[i].Cursor)})
@@ -85,7 +85,7 @@ func (a *agent) subscriptionNames() string {
 		names = append(names, s.Name)
 	}
 	if names == nil {
-		return "none in the configuration"
+		return "none"
 	}
 	return strings.Join(names, ", ")
 }

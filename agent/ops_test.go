@@ -83,7 +83,7 @@ consumer:
 			}
 			s.await(`nothing is set aside`, "aside", "list")
 
-			s.must(1, `there is no subscription "nobody"; there is: b, new`, "resume", "nobody")
+			s.must(1, `there is no subscription "nobody": in the configuration there is b, new, and resosync subscriptions lists`, "resume", "nobody")
 			if running {
 				s.must(0, `subscription new goes on after \d+`, "resume", "new")
 			} else {

@@ -49,7 +49,10 @@ With --from it goes on after another sequence: what comes after it is pushed, ag
 			}
 			return p.withPlace(c, at, func(ctx context.Context, s *session) error {
 				if err == nil {
-					return p.resumeRegistered(ctx, s, args[0], q)
+					registered := p.resumeRegistered(ctx, s, args[0], q)
+					if at.url != "" || !isStatus(registered, http.StatusNotFound) {
+						return registered
+					}
 				}
 				return p.resumeFixed(ctx, s, args[0], q)
 			})
@@ -62,7 +65,7 @@ With --from it goes on after another sequence: what comes after it is pushed, ag
 
 func (p *program) resumeRegistered(ctx context.Context, s *session, id string, q resumeRequest) error {
 	var is subscriptionDocument
-	if err := s.exchange(ctx, http.MethodPost, "/subscriptions/"+url.PathEscape(id)+"/resume", nil, q, &is); err != nil {
+	if err := s.aboutSubscription(ctx, http.MethodPost, id, "/resume", q, &is); err != nil {
 		return err
 	}
 	if p.json {

@@ -168,6 +168,12 @@ func (e statusError) Error() string {
 	return e.detail
 }
 
+// isStatus says whether an error is an answer of this status.
+func isStatus(err error, status int) bool {
+	var answer statusError
+	return errors.As(err, &answer) && answer.status == status
+}
+
 // errorOf reads an error answer in either of the two forms that agents use: a problem document, or the
 // error object of OData.
 func errorOf(resp *http.Response) error {

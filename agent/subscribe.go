@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/producer"
 )
 
 // The variables of the environment that hold what should not stand on a command line.
@@ -63,6 +65,12 @@ subscribe.`,
 			q.CallbackURL = args[0]
 			if at.url == "" && client == "" {
 				return usagef("name the client whose subscription it is: --client NAME")
+			}
+			if err := oneOf("--mode", q.Mode, producer.Continuous, producer.OnlyOnce); err != nil {
+				return err
+			}
+			if err := oneOf("--protocol", q.Protocol, producer.RESO, producer.HAL); err != nil {
+				return err
 			}
 			var err error
 			if from != "now" {
@@ -115,6 +123,14 @@ subscribe.`,
 	f.StringVar(&key, "idempotency-key", "", "a `KEY` under which this may be repeated for a day: it is made once")
 	at.flags(c)
 	return c
+}
+
+// oneOf refuses the value of a flag that is none of those there are; "" leaves it to the agent.
+func oneOf[T ~string](flag, value string, words ...T) error {
+	if value == "" || slices.Contains(words, T(value)) {
+		return nil
+	}
+	return usagef("%s must be one of %v", flag, words)
 }
 
 // position reads the value of --from.

@@ -83,13 +83,13 @@ func TestSubscribeCommands(t *testing.T) {
 			s.must(0, `(?s)"registered": {\s+"active": 2,\s+"suspended": 0,\s+"cancelled": 0`, "status", "--json")
 
 			s.must(0, `^subscription `+id+` goes on after 2\n`, "resume", id, "--from", "2")
-			s.must(1, `no such subscription`, "resume", "01890a5d-ac96-774b-bcce-b302099a8057")
+			s.must(1, `there is no subscription "01890a5d.*in the configuration there is none, and`, "resume", "01890a5d-ac96-774b-bcce-b302099a8057")
 			s.must(1, `there is no subscription "nobody"`, "resume", "nobody")
 			if running {
 				at := []string{"--url", "http://" + address + "/odata", "--token", token}
 				s.must(0, `^`+id+`\t[^\n]*\n$`, append([]string{"subscriptions"}, at...)...)
 				s.must(0, `^subscription `+id+` goes on after \d\n`, append([]string{"resume", id}, at...)...)
-				s.must(1, `no such subscription`, append([]string{"cancel", shown.UUID}, at...)...)
+				s.must(1, `there is no registered subscription "`+shown.UUID+`": resosync subscriptions lists`, append([]string{"cancel", shown.UUID}, at...)...)
 				third := strings.TrimSpace(s.must(0, `^[0-9a-f-]{36}\n$`, append([]string{"subscribe", hook}, at...)...).stdout)
 				s.must(0, `^subscription `+third+` is cancelled, at 3\n`, append([]string{"cancel", third}, at...)...)
 				s.must(2, `must be the UUID`, append([]string{"resume", "name"}, at...)...)
@@ -99,7 +99,7 @@ func TestSubscribeCommands(t *testing.T) {
 			s.must(0, `is cancelled`, "cancel", id)
 			s.must(0, `\tcancelled\tcontinuous\t\d\tMedia,Property\tIDX 7\treplaced\n`, "subscriptions", id)
 			s.must(0, `"status": "cancelled"`, "cancel", id, "--json")
-			s.must(1, `cancelled`, "resume", id)
+			s.must(1, `is cancelled, for good: register a new one`, "resume", id)
 
 			s.must(0, `suspended its subscription `+shown.UUID, "client", "revoke", "other")
 			s.must(0, `(?s)subscription `+shown.UUID+` of other: suspended at 3, .*revoked.*resosync resume `+shown.UUID+`; or end it: resosync cancel `+shown.UUID, "status")
@@ -115,6 +115,7 @@ func TestSubscribeCommands(t *testing.T) {
 				{"subscribe"}, {"subscribe", hook}, {"subscribe", hook, "--client", "vendor", "--from", "-1"}, {"subscribe", hook, "--client", "vendor", "--from", "then"},
 				{"subscribe", hook, "--client", "vendor", "--token", "x"}, {"subscribe", hook, "--url", "here"}, {"subscribe", hook, "--client", "vendor", "--timeout", "5"},
 				{"subscribe", hook, "--client", "vendor", "--callback-token", "-", "--secret", "-"}, {"subscriptions", id, "more"}, {"subscriptions", id, "--client", "vendor"},
+				{"subscribe", hook, "--client", "vendor", "--mode", "bogus"}, {"subscribe", hook, "--client", "vendor", "--protocol", "xml"},
 				{"cancel"}, {"resume"}, {"resume", id, "--from", "now"}, {"resume", id, "--token", "x"},
 			} {
 				s.pipe("one\ntwo\n", args...).must(t, 2, `See resosync.* --help`, strings.Join(args, " "))
@@ -168,6 +169,7 @@ func TestResumeFrom(t *testing.T) {
 	defer callback.Close()
 	s.write("resosync.yaml", subscribeConfig(address)+`  subscriptions:
     - {name: fixed, client: vendor, url: "`+callback.URL+`", token: t}
+    - {name: 01890a5d-ac96-774b-bcce-b302099a8057, client: other, url: "`+callback.URL+`", token: u}
 `)
 	s.pipe(listings, "import", "--resource", "Property", "-").must(t, 0, "3 new", "import")
 	agent := s.agent(address)
@@ -175,6 +177,7 @@ func TestResumeFrom(t *testing.T) {
 	s.must(1, `the log ends at 3`, "resume", "fixed", "--from", "4")
 	s.must(0, `^subscription fixed goes on after 1\n`, "resume", "fixed", "--from", "1")
 	s.await(`subscription fixed: active at 3`, "status")
+	s.must(0, `^subscription 01890a5d-ac96-774b-bcce-b302099a8057 goes on after 3\n`, "resume", "01890a5d-ac96-774b-bcce-b302099a8057")
 	agent.terminate(t)
 	if got := fmt.Sprintf("%s", pushes); got != "[1-3]" {
 		t.Errorf("pushed %s, want [1-3]", got)

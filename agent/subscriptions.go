@@ -31,7 +31,7 @@ It asks the agent of the configuration or, with --url, another: there it lists t
 			return p.withPlace(c, at, func(ctx context.Context, s *session) error {
 				if len(args) == 1 {
 					var one subscriptionDocument
-					if err := s.exchange(ctx, http.MethodGet, "/subscriptions/"+url.PathEscape(args[0]), nil, nil, &one); err != nil {
+					if err := s.aboutSubscription(ctx, http.MethodGet, args[0], "", nil, &one); err != nil {
 						return err
 					}
 					if p.json {
@@ -71,6 +71,15 @@ It asks the agent of the configuration or, with --url, another: there it lists t
 	return c
 }
 
+// aboutSubscription asks for a registered subscription, or what is below it.
+func (s *session) aboutSubscription(ctx context.Context, method, uuid, below string, body, answer any) error {
+	err := s.exchange(ctx, method, "/subscriptions/"+url.PathEscape(uuid)+below, nil, body, answer)
+	if isStatus(err, http.StatusNotFound) {
+		err = statusError{status: http.StatusNotFound, detail: fmt.Sprintf("there is no registered subscription %q: resosync subscriptions lists those there are", uuid)}
+	}
+	return err
+}
+
 func (p *program) printSubscription(d subscriptionDocument) {
 	text := fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%s", d.UUID, d.Client, d.Status, d.Mode, d.Cursor, strings.Join(d.EventTypes, ","))
 	for _, more := range []string{d.Label, d.Message, d.LastError} {
@@ -99,7 +108,7 @@ It asks the agent of the configuration or, with --url, another: there with the t
 				}
 				body.Message = message
 				var is subscriptionDocument
-				if err := s.exchange(ctx, http.MethodPut, "/subscriptions/"+url.PathEscape(args[0]), nil, body, &is); err != nil {
+				if err := s.aboutSubscription(ctx, http.MethodPut, args[0], "", body, &is); err != nil {
 					return err
 				}
 				if p.json {

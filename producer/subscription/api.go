@@ -134,7 +134,7 @@ func (x *exchange) owner() (producer.Client, error) {
 		return x.who.Client, nil
 	}
 	if !x.who.admin {
-		return producer.Client{}, refuse(http.StatusForbidden, "Only the admin token may act for another client: leave out ?client")
+		return producer.Client{}, refuse(http.StatusForbidden, "Only the admin token may act for another client than its own: name none")
 	}
 	client, known := x.Clients(name)
 	if !known {

@@ -162,7 +162,7 @@ func (x *exchange) resumeIf(allowed func(members) error) error {
 }
 
 var (
-	errCancelled  = refuse(http.StatusForbidden, "This subscription is cancelled, for good: POST /subscriptions registers a new one")
+	errCancelled  = refuse(http.StatusForbidden, "This subscription is cancelled, for good: register a new one")
 	errUnreadable = refuse(http.StatusForbidden, "The callback of this subscription cannot be read with this agent's key any more: give callbackUrl, callbackToken and secret again, by PATCH")
 )
 

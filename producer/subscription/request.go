@@ -173,7 +173,11 @@ func choose[T ~string](m members, name string, fallback T, others ...T) (T, erro
 		return v, err
 	}
 	if v != fallback && !slices.Contains(others, v) {
-		return v, refuse(http.StatusForbidden, fmt.Sprintf("%s is none of those there are: %v", name, append([]T{fallback}, others...)))
+		words := []string{string(fallback)}
+		for _, other := range others {
+			words = append(words, string(other))
+		}
+		return v, refuse(http.StatusForbidden, fmt.Sprintf("%s is none of those that there are: %s", name, strings.Join(words, ", ")))
 	}
 	return v, nil
 }
