@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"time"
 
@@ -31,7 +32,7 @@ func (f *Feed) Follow(ctx context.Context) error {
 	for ctx.Err() == nil {
 		hold := level && f.LongPoll && f.waits.may()
 		start := time.Now()
-		end, err := f.catchUp(ctx, hold)
+		end, err := f.catchUp(ctx, hold, toTheEnd)
 		if ctx.Err() != nil {
 			break
 		}
@@ -90,18 +91,21 @@ type reached struct {
 	over   bool // nothing followed
 }
 
-// catchUp loads what is not loaded and polls to the end of the producer's log.
-func (f *Feed) catchUp(ctx context.Context, hold bool) (reached, error) {
+// toTheEnd is as far as a log can be polled.
+const toTheEnd = entityevent.Sequence(math.MaxInt64)
+
+// catchUp loads what is not loaded and polls through a position of the producer's log, or to its end.
+func (f *Feed) catchUp(ctx context.Context, hold bool, through entityevent.Sequence) (reached, error) {
 	loadErr := f.load(ctx)
 	var incomplete *partial
 	if loadErr != nil && !errors.As(loadErr, &incomplete) {
 		return reached{}, loadErr
 	}
-	end, err := f.poll(ctx, hold)
+	end, err := f.poll(ctx, hold, through)
 	if errors.Is(err, entityevent.ErrAnotherLog) {
 		f.Logger.Warn("the producer has another log", "err", err)
 		if err = f.resynchronise(ctx); err == nil {
-			end, err = f.poll(ctx, false)
+			end, err = f.poll(ctx, false, through)
 		}
 	}
 	if err == nil {
@@ -110,10 +114,10 @@ func (f *Feed) catchUp(ctx context.Context, hold bool) (reached, error) {
 	return end, err
 }
 
-// poll receives every event after the cursor, until a page is empty. With hold, the producer is asked to
+// poll receives every event after the cursor, until a page is empty or the cursor is through a position. With hold, the producer is asked to
 // wait for news. Where events must settle it may end before, for the next poll to look again at what this
 // one saw: on a busy server there always is one more event.
-func (f *Feed) poll(ctx context.Context, hold bool) (reached, error) {
+func (f *Feed) poll(ctx context.Context, hold bool, through entityevent.Sequence) (reached, error) {
 	p, err := f.Store.Position(ctx, f.Name)
 	end := reached{Position: p}
 	if err != nil {
@@ -157,7 +161,7 @@ func (f *Feed) poll(ctx context.Context, hold bool) (reached, error) {
 		f.state.heard(over, len(page.events))
 		end.events += len(page.events)
 		end.over = over
-		if end.Position, err = f.receive(ctx, page, asked, end.Position, over); err != nil || over {
+		if end.Position, err = f.receive(ctx, page, asked, end.Position, over); err != nil || over || end.Sequence >= through {
 			return end, err
 		}
 		if end.Unsettled && time.Since(first) > f.Settle {

@@ -37,7 +37,7 @@ func (f *Feed) Sync(ctx context.Context, o SyncOptions, progress func(Progress))
 		return err
 	}
 	for {
-		end, err := f.catchUp(ctx, false)
+		end, err := f.catchUp(ctx, false, toTheEnd)
 		if err != nil && !errors.As(err, &incomplete) {
 			return err
 		}

@@ -201,10 +201,10 @@ func (v *verification) digest(ctx context.Context, j job) (d digest.Digest, err 
 	return d, err
 }
 
-// level follows the log through a position, and applies what it names.
+// level follows the log through a position, and applies what it names. It does not chase the end of a log that grows.
 func (f *Feed) level(ctx context.Context, through entityevent.Sequence) (entityevent.Position, error) {
 	for {
-		end, err := f.catchUp(ctx, false)
+		end, err := f.catchUp(ctx, false, through)
 		if err != nil {
 			return end.Position, err
 		}
@@ -279,7 +279,8 @@ func (v *verification) local(ctx context.Context, resource string, ranges []dige
 	return b.Resource().Ranges, err
 }
 
-// each reads the copy's records with keys above after and not above to.
+// each reads the copy's records with keys above after and not above to, each with the hash of what it holds, which need
+// not be the one that is stored with it: nothing but the content itself proves it.
 func (v *verification) each(ctx context.Context, resource, after, to string, do func(entityevent.Record) error) error {
 	for r, err := range v.Store.Read(ctx, v.view(), entityevent.Query{Resource: resource, After: after}) {
 		if err != nil {
@@ -288,11 +289,21 @@ func (v *verification) each(ctx context.Context, resource, after, to string, do 
 		if to != "" && r.Key > to {
 			return nil
 		}
+		r.Hash = hashOf(r.Body)
 		if err := do(r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// hashOf is the hash of a content; of what no copy can keep: none.
+func hashOf(body []byte) entityevent.Hash {
+	content, err := entityevent.Canonicalize(body)
+	if err != nil {
+		return entityevent.Hash{}
+	}
+	return content.Hash
 }
 
 // again looks at ranges once more, divided as long as they do not become too many.

@@ -157,11 +157,7 @@ func (v *verification) remote(ctx context.Context, key keyField, d differing) (m
 		if !d.there.Holds(k) {
 			return nil // the producer orders the keys by something else than their bytes
 		}
-		content, err := entityevent.Canonicalize(body)
-		there[k] = content.Hash // of what no copy can keep: none
-		if err != nil {
-			there[k] = entityevent.Hash{}
-		}
+		there[k] = hashOf(body)
 		return nil
 	})
 	return there, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"strings"
 	"testing"
@@ -225,6 +226,57 @@ func TestVerifyOfBusyRecords(t *testing.T) {
 		want[0].Differences, want[0].Differs = 1, []consumer.VerifiedRecord{{Key: "P1501", What: "changed"}}
 		if d := cmp.Diff(want, v.Resources); d != "" || v.Equal {
 			t.Errorf("equal %t: %s", v.Equal, d)
+		}
+	})
+}
+
+// bent is a store one of whose records was changed beside its hash.
+type bent struct{ consumer.Store }
+
+func (b bent) Read(ctx context.Context, v entityevent.View, q entityevent.Query) iter.Seq2[entityevent.Record, error] {
+	return func(yield func(entityevent.Record, error) bool) {
+		for r, err := range b.Store.Read(ctx, v, q) {
+			if r.Key == "P0011" {
+				r.Body = json.RawMessage(property(r.Key, 999))
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// What counts is what the copy holds, not the hash that is stored beside it.
+func TestVerifyLooksAtContents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := making(50)
+		f := newFeed(t, to(m), "Property")
+		catchUp(t, f)
+		f.Store = bent{f.Store}
+		v := verify(t, f)
+		want := []consumer.VerifiedResource{{Resource: "Property", Records: 50, Differences: 1, Differs: []consumer.VerifiedRecord{{Key: "P0011", What: "changed"}}}}
+		if d := cmp.Diff(want, v.Resources); d != "" || v.Equal {
+			t.Errorf("equal %t: %s", v.Equal, d)
+		}
+	})
+}
+
+// It ends while the producer's log grows with every question that is put to it.
+func TestVerifyDoesNotChaseTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := making(50)
+		f := newFeed(t, to(m), "Property")
+		catchUp(t, f)
+		price, asked := 0, 0
+		m.answer = func(_ http.ResponseWriter, r *http.Request) bool {
+			if asked++; strings.HasSuffix(r.URL.Path, "/EntityEvent") && asked < 1000 {
+				price++
+				m.put("Property", "P0007", property("P0007", price))
+			}
+			return false
+		}
+		if v := verify(t, f); !v.Equal || asked >= 1000 {
+			t.Errorf("after %d requests: %+v", asked, v)
 		}
 	})
 }

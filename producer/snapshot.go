@@ -92,14 +92,12 @@ func (s *Snapshot) Lines(ctx context.Context, resource, after string, limit int,
 	})
 }
 
-// Hashes reads a page as Lines does, and calls each with the hash of every record's content as the client sees it.
+// Hashes reads a page as Lines does, and calls each with the hash of every record's content as the client sees it. It is
+// that of the content itself, not the one that is stored with it.
 func (s *Snapshot) Hashes(ctx context.Context, resource, after string, limit int, each func(key string, h entityevent.Hash) error) (int, error) {
 	shape := s.exchange(ctx).shape(resource)
 	var text []byte
 	return s.page(ctx, resource, after, limit, func(r entityevent.Record) error {
-		if !s.client.limited() {
-			return each(r.Key, r.Hash)
-		}
 		text = append(shape.appendMembers(append(text[:0], '{'), r.Body, nil), '}')
 		content, err := entityevent.Canonicalize(text)
 		if err != nil {
