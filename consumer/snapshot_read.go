@@ -177,33 +177,58 @@ func (l *loader) open(resp *http.Response, done finished) (*lineReader, error) {
 func (l *loader) readBatch(lines *lineReader, since *entityevent.Sequence) batch {
 	b := batch{text: buffers.Get().(*bytes.Buffer)}
 	b.text.Reset()
-	var ends []int
-	for len(ends) < commitRows && b.text.Len() < commitBytes && !b.last {
+	b.text.WriteString(`{"value":[`) // as a page has them, which is read in one go
+	n := 0
+	for n < commitRows && b.text.Len() < commitBytes && !b.last {
 		err := lines.next(b.text)
 		if err == nil {
-			ends = append(ends, b.text.Len())
+			n++
+			b.text.WriteByte(',')
 			continue
 		}
-		if b.last = errors.Is(err, io.EOF); !b.last && (len(ends) == 0 || !errors.Is(err, errCut)) {
+		if b.last = errors.Is(err, io.EOF); !b.last && (n == 0 || !errors.Is(err, errCut)) {
 			return batch{text: b.text, err: err}
 		}
 		break // after a cut what came before it counts
 	}
 	b.end = lines.at
-	b.records = make([]entityevent.Change, 0, len(ends))
-	start := 0
-	for _, end := range ends {
-		record := slices.Clip(b.text.Bytes()[start:end])
-		start = end
-		key := entityevent.StringMember(record, l.key.Name)
-		if key == "" || !ofResourceContext(entityevent.StringMember(record, "@reso.context"), l.resource) {
-			return batch{text: b.text, err: fmt.Errorf("%w: %w: a line that is no record of %s with its key %s", errJob, errUnexpected, l.resource, l.key.Name)}
+	if n > 0 {
+		b.text.Truncate(b.text.Len() - 1)
+	}
+	b.text.WriteString("]}")
+	b.records = make([]entityevent.Change, 0, n)
+	_, err := entityevent.ReadPage(b.text.Bytes(), l.key.Name, func(key string, record []byte) error {
+		if key == "" || !lines.begin.of(record, l.resource) {
+			return errUnexpected
 		}
 		b.records = append(b.records, entityevent.Change{
-			Ref: entityevent.Ref{Resource: l.resource, Key: key}, Body: record, UnchangedSince: since, Pass: l.pass,
+			Ref: entityevent.Ref{Resource: l.resource, Key: key}, Body: slices.Clip(record), UnchangedSince: since, Pass: l.pass,
 		})
+		return nil
+	})
+	if err != nil || len(b.records) != n {
+		return batch{text: b.text, err: fmt.Errorf("%w: %w: a line that is no record of %s with its key %s", errJob, errUnexpected, l.resource, l.key.Name)}
 	}
 	return b
+}
+
+// beginning is how records begin that are known to be of a resource.
+type beginning []byte
+
+// of says whether a record is of a resource (RCP-25).
+func (b *beginning) of(record []byte, resource string) bool {
+	if len(*b) > 0 && bytes.HasPrefix(record, *b) {
+		return true
+	}
+	if !ofResourceContext(entityevent.StringMember(record, "@reso.context"), resource) {
+		return false
+	}
+	if start := []byte(`{"@reso.context":"`); bytes.HasPrefix(record, start) {
+		if n := bytes.IndexByte(record[len(start):], '"'); n >= 0 {
+			*b = bytes.Clone(record[:len(start)+n+1])
+		}
+	}
+	return true
 }
 
 // ofResourceContext says whether a context is that of a resource (RCP-25).
@@ -216,6 +241,7 @@ type lineReader struct {
 	lines *bufio.Reader
 	at    int64 // the byte of the result at which the next one begins
 	err   error // that ended it
+	begin beginning
 }
 
 // next appends a line to a text, without its end. io.EOF: there is none. After an error it returns that error.
