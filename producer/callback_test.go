@@ -158,6 +158,38 @@ func TestCallbackClientLooksAtEveryResolution(t *testing.T) {
 	}
 }
 
+// Of a name with an address that is allowed and one that is not, only the former is ever connected to; it is not registered.
+func TestCallbackNameOfTwoAddresses(t *testing.T) {
+	refused := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("reached the address that is not allowed") }))
+	defer refused.Close()
+	port := refused.URL[strings.LastIndexByte(refused.URL, ':'):]
+	listener, err := net.Listen("tcp", "127.0.0.2"+port)
+	if err != nil {
+		t.Skip("SKIPPED: this system has no 127.0.0.2, or its port is taken: ", err, "; run it on Linux, again")
+	}
+	var reached atomic.Int64
+	allowed := &httptest.Server{Listener: listener, Config: &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) })}}
+	allowed.Start()
+	defer allowed.Close()
+	bad, good := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")
+	for _, addresses := range [][]netip.Addr{{bad, good}, {good, bad}, {bad}} {
+		d := producer.CallbackDialer{AllowCallbacks: []netip.Prefix{netip.PrefixFrom(good, 32)}, Resolver: namesServed(t, func() []netip.Addr { return addresses })}
+		url := "http://b.example" + port + "/hook"
+		if err := d.CheckURL(t.Context(), url); !errors.Is(err, producer.ErrCallback) {
+			t.Errorf("%v at registration: %v", addresses, err)
+		}
+		client, before := d.Client(), reached.Load()
+		resp, err := client.Post(url, "application/json", nil)
+		if err == nil {
+			resp.Body.Close()
+		}
+		client.CloseIdleConnections()
+		if there := len(addresses) == 2; (reached.Load() > before) != there || !there && !errors.Is(err, producer.ErrCallback) {
+			t.Errorf("%v: reached %d times, %v", addresses, reached.Load()-before, err)
+		}
+	}
+}
+
 // nameServer answers every question for an IPv4 address with this one, on loopback.
 func nameServer(t *testing.T, address *atomic.Value) *net.Resolver {
 	t.Helper()

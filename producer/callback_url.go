@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // resolveFor is how long the name of a callback may take to be resolved.
@@ -26,6 +27,8 @@ func (d CallbackDialer) CheckURL(ctx context.Context, rawURL string) error {
 		return fmt.Errorf("%w: the URL has a user or a password; use the callback's token instead", ErrCallback)
 	case u.Fragment != "" || strings.HasSuffix(rawURL, "#"):
 		return fmt.Errorf("%w: the URL has a fragment, which is never sent; leave it out", ErrCallback)
+	case u.Port() == "0" || strings.ContainsFunc(rawURL, unicode.IsSpace):
+		return fmt.Errorf("%w: nothing can be reached at port 0, and a space is written %%20", ErrCallback)
 	case strings.ContainsFunc(u.Host, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
 		return fmt.Errorf("%w: the host is not written in ASCII; give its xn-- form", ErrCallback)
 	}

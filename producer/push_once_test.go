@@ -163,3 +163,47 @@ func TestPushOnlyOnceForgotten(t *testing.T) {
 		wantOver(t, store, last[0])
 	})
 }
+
+// What answers make of the one delivery: the same rules as for all others, and the first acknowledgement ends it.
+func TestPushOnlyOnceTruthTable(t *testing.T) {
+	for code, want := range map[int]string{
+		200: "cancelled", 202: "cancelled", 204: "cancelled", 299: "cancelled",
+		302: "again", 308: "again", 400: "again", 404: "again", 409: "again", 500: "again", 502: "again",
+		401: "again", 403: "again", 429: "again", 503: "again",
+		413: "halved", 410: "suspended",
+	} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				store := openStore(t, t.TempDir())
+				subscribe(t, store, "b")
+				last := put(t, store, entityevent.Local, 2)[1]
+				s := newSubscriber(status(code, "Retry-After", "60"))
+				start(t, onceOnly(t, store, s))
+				first := s.next(t)
+				synctest.Wait()
+				put(t, store, entityevent.Local, 1)
+				time.Sleep(time.Hour)
+				state := stateOf(t, store, "b")
+				switch want {
+				case "cancelled", "suspended":
+					s.none(t)
+					if string(state.Status) != want || (state.Acknowledged == last) != (want == "cancelled") {
+						t.Errorf("%+v", state)
+					}
+					return
+				case "halved":
+					last--
+				}
+				again := s.next(t)
+				s.none(t)
+				if again.through != last || again.after != first.after || want == "again" && again.body != first.body {
+					t.Errorf("through %d, and again through %d, want %d", first.through, again.through, last)
+				}
+				if state.Status != producer.Cancelled || state.Acknowledged != last {
+					t.Errorf("%+v", state)
+				}
+			})
+		})
+	}
+}
