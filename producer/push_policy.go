@@ -39,6 +39,7 @@ var policy = []struct {
 const (
 	refusals    = 2 // retries after a 401 or 403
 	refusalWait = time.Minute
+	haltGrows   = time.Minute // up to which waits that are asked for in a row grow
 )
 
 func judge(status int) verdict {
@@ -80,6 +81,8 @@ func (r *run) settle(b batch, got answer) {
 		wait, ok := got.wait(now)
 		if !ok || wait < time.Second {
 			wait = max(wait, r.Backoff.Delay(s.Attempts)) // no wait at all would be a storm
+		} else {
+			wait = max(wait, min(r.Backoff.Delay(s.Attempts), haltGrows)) // and so would a short one, again and again
 		}
 		if wait > r.suspendAfter() {
 			r.suspend(fmt.Sprintf("the subscriber asks to wait until %s: %s", now.Add(wait).UTC().Format(time.RFC3339), got.problem))

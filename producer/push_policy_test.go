@@ -35,6 +35,36 @@ func TestPushHaltsBetweenFailures(t *testing.T) {
 	})
 }
 
+// A subscriber that asks for a short wait again and again gets longer ones, and is asked still.
+func TestPushShortHaltsGrow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		subscribe(t, store, "b")
+		want := put(t, store, entityevent.Local, 2)
+		s := newSubscriber()
+		s.always = status(429, "Retry-After", "1")
+		start(t, newPusher(t, store, s))
+		began, last, n := time.Now(), time.Time{}, 0
+		for ; time.Since(began) < 24*time.Hour; n++ {
+			p := s.next(t)
+			if wait := p.at.Sub(last); n > 0 && (wait < time.Second || wait > time.Minute) {
+				t.Errorf("push %d came after %v", n+1, wait)
+			}
+			last = p.at
+		}
+		if n > 24*60+20 {
+			t.Errorf("%d pushes in a day", n)
+		}
+		if got := stateOf(t, store, "b"); got.Status != producer.Active || !got.FailingSince.IsZero() {
+			t.Errorf("%+v", got)
+		}
+		s.mu.Lock()
+		s.always = nil
+		s.mu.Unlock()
+		wantChain(t, 0, []pushed{s.next(t)}, want)
+	})
+}
+
 // A subscriber that halts for weeks never counts as failing; without Retry-After the waits grow.
 func TestPushHaltIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
