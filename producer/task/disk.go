@@ -1,6 +1,7 @@
 package task
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,16 +21,61 @@ const (
 // errFull means that there is no room for a result.
 var errFull = errors.New("the disk has too little room")
 
-// room returns errFull if a result may not take more of the disk.
-func (t *Tasks) room() error {
+// room returns errFull if a result may not take more of the disk, and how many bytes are lacking.
+func (t *Tasks) room() (lacking uint64, err error) {
 	free, total, err := t.disk(t.Folder)
-	switch {
-	case err != nil:
-		return fmt.Errorf("free space of %s: %w", t.Folder, err)
-	case free < leaveBytes || free < total/100*leavePercent:
-		return fmt.Errorf("%w: %d MB of %d MB are free, and results leave %d MB and %d %%", errFull, free>>20, total>>20, leaveBytes>>20, leavePercent)
+	if err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", t.Folder, err)
 	}
-	return nil
+	if leave := max(leaveBytes, total/100*leavePercent); free < leave {
+		return leave - free, fmt.Errorf("%w: %d MB of %d MB are free, and results leave %d MB and %d %%", errFull, free>>20, total>>20, leaveBytes>>20, leavePercent)
+	}
+	return 0, nil
+}
+
+// makeRoom is room for a client, for whom the oldest results of those are dropped who hold more, or its own, if that
+// helps. The last one of each client stays.
+func (t *Tasks) makeRoom(ctx context.Context, client string) error {
+	lacking, err := t.room()
+	if !errors.Is(err, errFull) {
+		return err
+	}
+	held, results := map[string]uint64{}, map[string][]*task{} // by client, oldest first
+	sizes := map[*task]uint64{}
+	for _, k := range t.all() {
+		if s, _ := t.look(k); s.Status == succeeded {
+			if info, err := os.Stat(t.path(k.id)); err == nil {
+				sizes[k] = uint64(info.Size())
+				held[s.Client] += sizes[k]
+				results[s.Client] = append(results[s.Client], k)
+			}
+		}
+	}
+	var dropped []*task
+	for made := uint64(0); made < lacking; {
+		most := ""
+		for name, of := range results {
+			if len(of) > 1 && (name == client || held[name] > held[client]) && (most == "" || held[name] > held[most]) {
+				most = name
+			}
+		}
+		if most == "" {
+			return err
+		}
+		k := results[most][0]
+		results[most] = results[most][1:]
+		held[most] -= sizes[k]
+		made += sizes[k]
+		dropped = append(dropped, k)
+	}
+	for _, k := range dropped {
+		if err := t.abandon(ctx, k, "The disk has too little room for all results, and those who hold most lose their oldest: POST /tasks for another"); err != nil {
+			return err
+		}
+		t.logger().WarnContext(ctx, "a result is dropped, as the disk has too little room", "task", k.id)
+	}
+	_, err = t.room()
+	return err
 }
 
 // diskOf returns how many bytes of a folder's disk are free for us, and how many there are.

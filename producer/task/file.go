@@ -15,11 +15,12 @@ import (
 
 // A result is stored once, as it is sent to those who accept gzip: one gzip member, made of deflate blocks of
 // blockSize bytes each that do not look back beyond their start, so that any part of what is in it can be read without
-// the rest. After the member stand where the blocks begin, and a footer.
+// the rest. After the member stand where the blocks begin, each with the CRC-32 of what is in it, and a footer.
 const (
 	blockSize  = 256 << 10 // before compression
+	indexSize  = 12        // of what is said of a block
 	footerSize = 24        // the lengths of the member and of what is in it, and the magic
-	magic      = "resosyn1"
+	magic      = "resosyn2"
 )
 
 var (
@@ -44,7 +45,7 @@ type resultWriter struct {
 	deflat *flate.Writer
 	block  []byte       // what is in the block that is not complete
 	packed packedBlock  // a block, compressed
-	starts []byte       // where blocks begin, 8 bytes each
+	index  []byte       // of the blocks
 	size   int64        // what was written
 	at     int64        // where the next block begins
 	sum    uint32       // CRC-32 of what was written
@@ -68,13 +69,13 @@ const partial = ".partial"
 // errResult means that a result could not be written.
 var errResult = errors.New("the result cannot be written")
 
-// createResult begins the result that will stand at path. All errors of the writer are errResult, wrapped.
-func (t *Tasks) createResult(path string) (w *resultWriter, err error) {
+// createResult begins the result that will stand at path. It asks room now and then whether there is some. All errors of the writer are errResult, wrapped.
+func (t *Tasks) createResult(path string, room func() error) (w *resultWriter, err error) {
 	defer wrap(&err)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	if err := t.room(); err != nil {
+	if err := room(); err != nil {
 		return nil, err
 	}
 	file, err := t.create(path + partial)
@@ -85,7 +86,7 @@ func (t *Tasks) createResult(path string) (w *resultWriter, err error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	w = &resultWriter{file: file, path: path, deflat: deflat, block: make([]byte, 0, blockSize), room: t.room}
+	w = &resultWriter{file: file, path: path, deflat: deflat, block: make([]byte, 0, blockSize), room: room}
 	if err := w.write(gzipHeader[:]); err != nil {
 		w.drop()
 		return nil, err
@@ -117,12 +118,13 @@ func (w *resultWriter) Write(p []byte) (n int, err error) {
 
 // flush writes the block.
 func (w *resultWriter) flush() error {
-	if len(w.starts)/8%roomEvery == roomEvery-1 {
+	if len(w.index)/indexSize%roomEvery == roomEvery-1 {
 		if err := w.room(); err != nil {
 			return err
 		}
 	}
-	w.starts = binary.BigEndian.AppendUint64(w.starts, uint64(w.at))
+	w.index = binary.BigEndian.AppendUint64(w.index, uint64(w.at))
+	w.index = binary.BigEndian.AppendUint32(w.index, crc32.ChecksumIEEE(w.block))
 	w.size += int64(len(w.block))
 	w.sum = crc32.Update(w.sum, crc32.IEEETable, w.block)
 	w.packed = w.packed[:0]
@@ -154,7 +156,7 @@ func (w *resultWriter) finish() (err error) {
 	tail := binary.LittleEndian.AppendUint32(lastBlock[:], w.sum)
 	tail = binary.LittleEndian.AppendUint32(tail, uint32(w.size))
 	length := w.at + int64(len(tail))
-	tail = append(tail, w.starts...)
+	tail = append(tail, w.index...)
 	tail = binary.BigEndian.AppendUint64(tail, uint64(length))
 	tail = append(binary.BigEndian.AppendUint64(tail, uint64(w.size)), magic...)
 	if err := w.write(tail); err != nil {
@@ -219,7 +221,7 @@ func (r *result) readFooter() error {
 		return errDamaged
 	}
 	r.packed, r.size = int64(binary.BigEndian.Uint64(footer[:])), int64(binary.BigEndian.Uint64(footer[8:]))
-	if string(footer[16:]) != magic || r.packed < 0 || r.size < 0 || r.packed+8*r.blocks()+footerSize != info.Size() {
+	if string(footer[16:]) != magic || r.packed < 0 || r.size < 0 || r.packed+indexSize*r.blocks()+footerSize != info.Size() {
 		return errDamaged
 	}
 	return nil
@@ -240,6 +242,7 @@ type plainReader struct {
 	*result
 	at    int64
 	open  int64 // the block that is in block; -1: none
+	err   error // of the last block that was read
 	block []byte
 	unzip io.ReadCloser
 }
@@ -265,8 +268,8 @@ func (r *plainReader) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	if n := r.at / blockSize; n != r.open {
-		if err := r.load(n); err != nil {
-			return 0, err
+		if r.err = r.load(n); r.err != nil {
+			return 0, r.err
 		}
 	}
 	n := copy(p, r.block[r.at%blockSize:])
@@ -277,11 +280,11 @@ func (r *plainReader) Read(p []byte) (int, error) {
 // load reads a block.
 func (r *plainReader) load(n int64) error {
 	r.open = -1
-	var start [8]byte
-	if _, err := r.file.ReadAt(start[:], r.packed+8*n); err != nil {
+	var of [indexSize]byte
+	if _, err := r.file.ReadAt(of[:], r.packed+indexSize*n); err != nil {
 		return err
 	}
-	from := int64(binary.BigEndian.Uint64(start[:]))
+	from := int64(binary.BigEndian.Uint64(of[:]))
 	packed := io.NewSectionReader(r.file, from, r.packed-from)
 	if r.unzip == nil {
 		r.unzip, r.block = flate.NewReader(packed), make([]byte, blockSize)
@@ -290,7 +293,10 @@ func (r *plainReader) load(n int64) error {
 	}
 	r.block = r.block[:min(blockSize, r.size-n*blockSize)]
 	if _, err := io.ReadFull(r.unzip, r.block); err != nil {
-		return fmt.Errorf("block %d: %w", n, err)
+		return fmt.Errorf("%w: block %d: %w", errDamaged, n, err)
+	}
+	if crc32.ChecksumIEEE(r.block) != binary.BigEndian.Uint32(of[8:]) {
+		return fmt.Errorf("%w: block %d has another checksum", errDamaged, n)
 	}
 	r.open = n
 	return nil

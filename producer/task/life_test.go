@@ -293,6 +293,60 @@ func TestDiskFillsMeanwhile(t *testing.T) {
 	})
 }
 
+// TestDiskIsShared: who holds most loses the oldest results first, and nobody the last one.
+func TestDiskIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.listings(10, 2*task.BlockSize)
+		const leave, room = 512 << 20, 3 // results
+		size := uint64(1)
+		r.tasks.SetDisk(func() uint64 {
+			var used uint64
+			for _, name := range r.files() {
+				if info, err := os.Stat(filepath.Join(r.dir, "results", name)); err == nil && strings.HasSuffix(name, ".result") {
+					used += uint64(info.Size())
+				}
+			}
+			return leave + room*size - 1 - used
+		}, func() uint64 { return 1 << 30 })
+		r.run()
+		made := func(client string) (path string) {
+			t.Helper()
+			path = r.create(`{"type":"snapshot"}`, "Authorization: Bearer "+client)
+			r.get(path, "Authorization: Bearer "+client, "Prefer: wait=120")
+			time.Sleep(time.Second)
+			return path
+		}
+		status := func(client, path string) int {
+			return r.get(path, "Authorization: Bearer "+client).status
+		}
+		first := made("alice")
+		info, err := os.Stat(filepath.Join(r.dir, "results", r.files()[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		size = uint64(info.Size())
+		second, third := made("alice"), made("alice")
+		fourth := made("idx")
+		for path, want := range map[string]int{first: 422, second: 200, third: 200} {
+			if got := status("alice", path); got != want {
+				t.Errorf("%d, want %d", got, want)
+			}
+		}
+		if got := status("idx", fourth); got != 200 {
+			t.Errorf("the other has %d", got)
+		}
+		r.wantStatus(first, "cancelled", "too little room")
+		fifth := made("alice")
+		if status("alice", second) != 422 || status("alice", fifth) != 200 || status("idx", fourth) != 200 {
+			t.Error("its own oldest was not dropped, or the other's was")
+		}
+		if sixth := made("idx"); status("idx", sixth) != 200 || status("alice", third) != 422 || status("alice", fifth) != 200 {
+			t.Error("who holds most did not lose the oldest")
+		}
+	})
+}
+
 // TestDay: a result is kept for a day after the end, and its task.
 func TestDay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

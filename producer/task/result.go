@@ -1,6 +1,7 @@
 package task
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -36,7 +37,8 @@ func (a *asked) result(w http.ResponseWriter, r *http.Request) {
 	stored, err := openResult(a.path(a.task.id))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
 		a.logger().ErrorContext(r.Context(), "the result of a task is not to be read", "task", a.task.id, "err", err)
-		err = &reply.Refusal{Status: http.StatusNotFound, Detail: "The result was lost: POST /tasks for another"}
+		a.lose(r.Context())
+		err = &reply.Refusal{Status: http.StatusNotFound, Detail: lost}
 	}
 	if err != nil {
 		a.refuse(w, r, err)
@@ -51,19 +53,62 @@ func (a *asked) result(w http.ResponseWriter, r *http.Request) {
 	h.Set("EntityEvent-After", s.Outcome.Sequence.String())
 	h.Set("EntityEvent-Through", s.Outcome.Through.String())
 	h.Add("Vary", "Accept-Encoding")
-	if strings.Count(r.Header.Get("Range"), ",") >= maxParts {
-		r.Header.Del("Range")
-	}
-	tag, content := a.task.id, io.ReadSeeker(stored.plain())
+	plain := stored.plain()
+	tag, content, parts := a.task.id, io.ReadSeeker(plain), maxParts
 	if producer.AcceptsGzip(r.Header) {
+		parts = 1 // several are wrapped in a text that is no gzip
 		tag, content = tag+"-gzip", stored.compressed()
 		h.Set("Content-Encoding", "gzip")
 		h.Set("Content-Length", strconv.FormatInt(stored.packed, 10)) // of a range, ServeContent says it
 	}
 	h.Set("ETag", `"`+tag+`"`) // a task has one result
+	if !ofParts(r.Header.Get("Range"), parts) {
+		r.Header.Del("Range")
+	}
 	refusing := &refusing{ResponseWriter: w}
 	http.ServeContent(refusing, r, "", time.Time{}, content)
 	refusing.end()
+	if errors.Is(plain.err, errDamaged) {
+		a.logger().ErrorContext(r.Context(), "the result of a task is damaged", "task", a.task.id, "err", plain.err)
+		a.lose(r.Context())
+	}
+}
+
+// lost is what is told of a result that is there no more.
+const lost = "The result was lost: POST /tasks for another"
+
+// lose makes a task one that failed, as its result is of no use.
+func (a *asked) lose(ctx context.Context) {
+	err := a.change(context.WithoutCancel(ctx), a.task, func(s *state) error {
+		if s.Status != succeeded {
+			return errUnchanged
+		}
+		s.Status, s.Detail, s.Outcome = failed, lost, outcome{}
+		return nil
+	})
+	if err == nil {
+		err = a.remove(a.task.id)
+	}
+	if err != nil && !errors.Is(err, errUnchanged) && !errors.Is(err, errNoTask) {
+		a.logger().WarnContext(ctx, "a task whose result was lost cannot be marked", "task", a.task.id, "err", err)
+	}
+}
+
+// ofParts says whether a Range asks for bytes in no more than so many parts. What is anything else is not heeded (RFC
+// 9110, 14.2).
+func ofParts(text string, most int) bool {
+	text, ok := strings.CutPrefix(text, "bytes=")
+	parts := strings.Split(text, ",")
+	for _, part := range parts {
+		from, to, dash := strings.Cut(strings.TrimSpace(part), "-")
+		first, noFirst := strconv.ParseUint(from, 10, 63)
+		last, noLast := strconv.ParseUint(to, 10, 63)
+		switch {
+		case !dash, from == "" && noLast != nil, from != "" && noFirst != nil, to != "" && noLast != nil, from != "" && to != "" && last < first:
+			return false
+		}
+	}
+	return ok && len(parts) <= most
 }
 
 // refusing is an http.ResponseWriter that answers in its own words where others refuse.
