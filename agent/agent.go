@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/resosync/resosync/config"
 	"github.com/resosync/resosync/consumer"
 	"github.com/resosync/resosync/entityevent"
@@ -60,7 +62,7 @@ type agent struct {
 // open wires an agent, which others reach at root, on a data folder that this process holds. Close it before the folder.
 func open(ctx context.Context, c *config.Config, held *folder, root string, logger *slog.Logger) (_ *agent, err error) {
 	a := &agent{config: c, root: root, logger: logger, opened: time.Now(), schemas: map[string]*producer.Schema{}, servers: map[string]*producer.Server{}, limits: limits(c), metrics: newMetrics(),
-		holds: &producer.Holds{}}
+		holds: &producer.Holds{Most: mostHeld()}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -132,6 +134,16 @@ func open(ctx context.Context, c *config.Config, held *folder, root string, logg
 		}
 	}
 	return a, nil
+}
+
+// mostHeld is how many requests may wait for news: they take half of the files of the process at most, so that there is
+// one left for each that is answered, pushed or stored. 0: as many as may be held at all.
+func mostHeld() int {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil || files.Cur/2 > 20_000 {
+		return 0
+	}
+	return int(files.Cur / 2)
 }
 
 // Close releases what open took.

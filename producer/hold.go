@@ -21,18 +21,23 @@ const (
 	drainWithin = 2 * time.Second
 )
 
-// maxHeld is how many requests are held at a time: they take some 24 KB each.
-const maxHeld = 20_000
+// maxHeld is how many requests are held at a time: they take some 24 KB each. One client has a share of them, lest it
+// keep all others waiting in vain.
+const (
+	maxHeld   = 20_000
+	heldShare = 4 // a quarter
+)
 
 // Holds are the requests that are held for news. Several servers and handlers may share one. The zero Holds are ready to
 // use.
 type Holds struct {
-	Most int // at a time. Default 20,000.
+	Most int // at a time, a quarter of them of one client. Each takes a file of the process. Default 20,000.
 
 	mu      sync.Mutex
 	drained bool
 	begun   uint64 // how many there were
 	held    map[*Hold]struct{}
+	of      map[string]int // how many of each client are held
 }
 
 // Hold is one request that is held until a time, news, or Drain. There may be very many: a timer takes a quarter of the
@@ -40,17 +45,20 @@ type Holds struct {
 type Hold struct {
 	C <-chan time.Time // receives when the hold is over. It suits entityevent.EventQuery.End.
 
-	n     uint64 // of all that were begun
-	ends  time.Time
-	timer *time.Timer
+	n      uint64 // of all that were begun
+	client string
+	ends   time.Time
+	timer  *time.Timer
 }
 
-// Begin holds a request for a time, of which it takes off up to a tenth lest many end at once. The hold must be given to
-// End. It is nil when too many are held. After Drain it is over at once.
-func (h *Holds) Begin(d time.Duration) *Hold {
+// Begin holds a request of a client for a time, of which it takes off up to a tenth lest many end at once. The hold must be
+// given to End. It is nil when too many are held, or too many of this client: the one who asks is refused then, and his
+// connection closed, for it takes a file as well. After Drain it is over at once.
+func (h *Holds) Begin(client string, d time.Duration) *Hold {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.held) >= cmp.Or(h.Most, maxHeld) {
+	most := cmp.Or(h.Most, maxHeld)
+	if len(h.held) >= most || h.of[client] >= max(1, most/heldShare) {
 		return nil
 	}
 	h.begun++
@@ -61,11 +69,12 @@ func (h *Holds) Begin(d time.Duration) *Hold {
 		d = 0
 	}
 	timer := time.NewTimer(d)
-	this := &Hold{C: timer.C, n: h.begun, ends: time.Now().Add(d), timer: timer}
+	this := &Hold{C: timer.C, n: h.begun, client: client, ends: time.Now().Add(d), timer: timer}
 	if h.held == nil {
-		h.held = map[*Hold]struct{}{}
+		h.held, h.of = map[*Hold]struct{}{}, map[string]int{}
 	}
 	h.held[this] = struct{}{}
+	h.of[client]++
 	return this
 }
 
@@ -78,6 +87,9 @@ func (h *Holds) End(this *Hold) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.held, this)
+	if h.of[this.client]--; h.of[this.client] == 0 {
+		delete(h.of, this.client)
+	}
 }
 
 // Len returns how many requests are held.
@@ -197,11 +209,12 @@ func (x *exchange) pause(a *eventAsk, page entityevent.Page) error {
 	if a.filter != nil {
 		w.filter = a.filter.String()
 	}
-	if p.hold = x.holds().Begin(time.Duration(x.prefer.wait) * time.Second); p.hold == nil {
+	if p.hold = x.holds().Begin(x.client.Name, time.Duration(x.prefer.wait)*time.Second); p.hold == nil {
 		h := x.w.Header()
 		h.Del("Preference-Applied")
 		h.Set("Retry-After", "30")
-		return &odata.Error{Status: http.StatusServiceUnavailable, Message: "Too many requests wait for news here: ask again after the time in Retry-After, or without Prefer: wait"}
+		h.Set("Connection", "close")
+		return &odata.Error{Status: http.StatusServiceUnavailable, Message: "Too many requests wait for news here, or too many of yours: ask again after the time in Retry-After, or without Prefer: wait"}
 	}
 	p.query.End = p.hold.C
 	x.wait(p, w, page)

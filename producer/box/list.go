@@ -2,6 +2,7 @@ package box
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -161,7 +162,7 @@ func parseLimit(query url.Values) (int, error) {
 		return defaultLimit, nil
 	}
 	n, err := strconv.ParseUint(text, 10, 63)
-	if err != nil {
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0, &reply.Refusal{Status: http.StatusBadRequest, Detail: "limit is not a number of events, from 0 to " + strconv.Itoa(maxLimit)}
 	}
 	return int(min(n, maxLimit)), nil

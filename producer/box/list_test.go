@@ -60,6 +60,7 @@ func TestList(t *testing.T) {
 		{"?stream_position=now&limit=0", 0, head},
 		{"?limit=501", 3, head},
 		{"?limit=99999999999", 3, head},
+		{"?limit=99999999999999999999", 3, head},
 		{"?stream_type=admin_logs&event_type=X,Y&created_after=2020-01-01T00:00:00Z&created_before=x&fields=a", 3, head},
 	} {
 		if got := s.list(c.query); got.Next != c.next || len(got.Entries) != c.n {

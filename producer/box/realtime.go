@@ -35,16 +35,22 @@ func (e *Events) realtime(w http.ResponseWriter, r *http.Request) {
 	}
 	query := r.URL.Query()
 	w.Header().Set("Connection", "close")
-	message := reconnect
-	if r.Method == http.MethodGet { // who asks for the headers alone is not held
-		p, err := parsePosition(query.Get("stream_position"), position{now: true})
-		if err == nil {
-			message, err = e.await(r, query.Get("channel"), p)
-		}
-		if err != nil {
-			e.fail(w, r, err)
-			return
-		}
+	p, err := parsePosition(query.Get("stream_position"), position{now: true})
+	if err == nil && r.Method == http.MethodHead { // who asks for the headers alone is not held: how long the answer is nobody knows
+		h := w.Header()
+		h.Set("Content-Type", reply.JSON)
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	message := ""
+	if err == nil {
+		message, err = e.await(r, query.Get("channel"), p)
+	}
+	if err != nil {
+		e.fail(w, r, err)
+		return
 	}
 	reply.Write(w, http.StatusOK, reply.JSON, struct {
 		Version int    `json:"version"`
@@ -61,10 +67,10 @@ func (e *Events) await(r *http.Request, name string, p position) (string, error)
 	case c == nil:
 		return reconnect, nil
 	}
-	hold := e.holds().Begin(min(held, time.Until(c.ends)))
+	hold := e.holds().Begin(c.client.Name, min(held, time.Until(c.ends)))
 	if hold == nil {
 		return "", &reply.Refusal{Status: http.StatusServiceUnavailable, Wait: 30 * time.Second,
-			Detail: "Too many requests wait for news here: ask again after the time in Retry-After"}
+			Detail: "Too many requests wait for news here, or too many of yours: ask again after the time in Retry-After"}
 	}
 	defer e.holds().End(hold)
 	open := e.channels.hold(c, hold)

@@ -61,7 +61,7 @@ func TestRealtime(t *testing.T) {
 			t.Errorf("unknown channel %s: %d %s", of, a.status, a.body)
 		}
 	}
-	if a := s.do("HEAD", s.channel()); a.status != 200 || a.body != "" {
+	if a := s.do("HEAD", s.channel()); a.status != 200 || a.body != "" || a.header.Get("Content-Length") != "" || a.header.Get("Content-Type") != "application/json" {
 		t.Errorf("HEAD: %d %s", a.status, a.body)
 	}
 }
@@ -285,7 +285,7 @@ func TestRevokedAtOnce(t *testing.T) {
 func TestTooManyHeld(t *testing.T) {
 	parked := park(openStore(t))
 	s := serve(t, parked, gate{})
-	s.events.Holds = &producer.Holds{Most: 1}
+	s.events.Holds = &producer.Holds{Most: 4} // one of a client
 	first, _ := s.hold(parked, s.channel())
 	a := s.do("GET", s.channel())
 	if a.status != 503 || a.header.Get("Retry-After") != "30" || !strings.Contains(a.body, `"code":"unavailable"`) {

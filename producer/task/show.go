@@ -36,7 +36,7 @@ func (a *asked) show(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Add("Vary", "Accept")
 	if wait := producer.PreferWait(r.Header); wait > 0 && r.Method == http.MethodGet {
-		if err := a.wait(r, time.Duration(wait)*time.Second); err != nil {
+		if err := a.wait(w, r, time.Duration(wait)*time.Second); err != nil {
 			a.refuse(w, r, err)
 			return
 		}
@@ -77,19 +77,20 @@ func (t *Tasks) document(id string, s state) map[string]any {
 	if o := s.Outcome; s.Status == succeeded {
 		links["result"] = reply.Link{Href: self + "/result"}
 		document["sequence"], document["through"], document["log"] = o.Sequence, o.Through, o.Log
-		document["count"], document["href"] = o.Count, self + "/result"
+		document["count"], document["href"] = o.Count, self+"/result"
 	}
 	return document
 }
 
 // wait holds the request until the task ended, or for so long. The client must still be admitted then.
-func (a *asked) wait(r *http.Request, d time.Duration) error {
+func (a *asked) wait(w http.ResponseWriter, r *http.Request, d time.Duration) error {
 	if a.state.over() {
 		return nil
 	}
-	hold := a.holds().Begin(d)
+	hold := a.holds().Begin(a.client.Name, d)
 	if hold == nil {
-		return &reply.Refusal{Status: http.StatusServiceUnavailable, Wait: 30 * time.Second, Detail: "Too many requests wait here: ask again after the time in Retry-After, or without Prefer: wait"}
+		w.Header().Set("Connection", "close")
+		return &reply.Refusal{Status: http.StatusServiceUnavailable, Wait: 30 * time.Second, Detail: "Too many requests wait here, or too many of yours: ask again after the time in Retry-After, or without Prefer: wait"}
 	}
 	defer a.holds().End(hold)
 	select {
