@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,8 +31,16 @@ func (a *agent) follow(held *folder, anonymous *producer.Client) {
 		Seal: secrets, Fixed: a.subscriptions, Pushers: a.pushers, Root: a.root, Logger: a.logger}
 	a.tasks = &task.Tasks{Store: a.store, Gate: a.gate, Server: a.servers[feed], Clients: a.gate.client, Folder: held.file(resultsFolder), Root: a.root, Holds: a.holds,
 		Callbacks: dialer, Seal: secrets, UserAgent: userAgent(), Logger: a.logger}
-	a.sessions = &sessions.Sessions{Store: a.store, Gate: a.gate, Feed: feed, Anonymous: anonymous, Holds: a.holds, Logger: a.logger}
+	a.sessions = &sessions.Sessions{Store: a.store, Gate: a.gate, Feed: feed, Anonymous: anonymous, Address: addressOf, Holds: a.holds, Logger: a.logger}
 	a.box = &box.Events{Store: a.store, Gate: a.gate, Feed: feed, Root: a.root, Name: a.config.Name, Holds: a.holds, Logger: a.logger}
+}
+
+// addressOf is the address that a request comes from.
+func addressOf(r *http.Request) string {
+	if v := visitOf(r.Context()); v != nil {
+		return prefixOf(v.address).String()
+	}
+	return ""
 }
 
 // ways are what answers them, and the paths.

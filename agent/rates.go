@@ -110,14 +110,19 @@ func audienceOf(path string, here bool) (audience string, private bool) {
 	return bearer.API, true
 }
 
-// stranger is how long an address has to wait that shows no token that is accepted. Of IPv6 a whole /64 is one
-// address: whoever has one has all of it.
-func (a *rates) stranger(from netip.Addr) time.Duration {
+// prefixOf is what counts as one address. Of IPv6 it is a whole /64: whoever has one has all of it.
+func prefixOf(from netip.Addr) netip.Prefix {
 	bits := 32
 	if from.Is6() {
 		bits = 64
 	}
 	prefix, _ := from.Prefix(bits) // that of no address is the zero prefix: all unknown ones share it
+	return prefix
+}
+
+// stranger is how long an address has to wait that shows no token that is accepted.
+func (a *rates) stranger(from netip.Addr) time.Duration {
+	prefix := prefixOf(from)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	at, known := a.byPrefix[prefix]

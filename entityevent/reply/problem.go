@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Refusal is an error that is answered with a problem document. Its detail is for the people of whoever asked: it holds
@@ -82,6 +83,8 @@ func Read(r *http.Request, limit int64, v any) error {
 		return &Refusal{Status: http.StatusRequestEntityTooLarge, Detail: "The body is larger than " + strconv.FormatInt(limit, 10) + " bytes"}
 	case err != nil:
 		return &Refusal{Status: http.StatusBadRequest, Detail: "The body ended early"}
+	case !utf8.Valid(raw):
+		return &Refusal{Status: http.StatusBadRequest, Detail: "The body is not UTF-8"}
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
 		var kind *json.UnmarshalTypeError

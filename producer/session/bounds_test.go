@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/bearer"
@@ -112,7 +114,7 @@ func bare(h http.Handler, method, target, client, body string) *httptest.Respons
 
 // TestNumberOfSessions has a bound, for each client and for all; who ended makes room.
 func TestNumberOfSessions(t *testing.T) {
-	s := &session.Sessions{Store: still{}, Gate: anybody{}, Anonymous: &producer.Client{Mask: entityevent.Everyone}}
+	s := &session.Sessions{Store: still{}, Gate: anybody{}}
 	open := func(client string) *httptest.ResponseRecorder {
 		return bare(document().Handler(t, s), "POST", "/api/sessions", client, "")
 	}
@@ -125,21 +127,125 @@ func TestNumberOfSessions(t *testing.T) {
 		}
 	}
 	fill("a", 5000)
-	if w := open("a"); w.Code != 429 || w.Header().Get("Retry-After") != "30" || !strings.Contains(w.Body.String(), "5000") {
+	if w := open("a"); w.Code != 429 || !lasts(w, time.Hour) || !strings.Contains(w.Body.String(), "5000") {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
-	fill("", 2500)
-	if w := open(""); w.Code != 429 {
-		t.Errorf("anonymous: %d %s", w.Code, w.Body)
-	}
-	fill("b", 2500)
-	if w := open("c"); w.Code != 503 || w.Header().Get("Retry-After") != "30" {
+	fill("b", 5000)
+	if w := open("c"); w.Code != 503 || !lasts(w, time.Hour) {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
 	s.End("b")
-	fill("c", 2500)
-	if w := open("c"); w.Code != 503 || s.Len() != 10_000 {
+	fill("c", 5000)
+	if w := open("d"); w.Code != 503 || s.Len() != 10_000 {
 		t.Errorf("%d, %d sessions", w.Code, s.Len())
+	}
+}
+
+// lasts says whether an answer tells to wait for about so long.
+func lasts(w *httptest.ResponseRecorder, d time.Duration) bool {
+	n, err := strconv.Atoi(w.Header().Get("Retry-After"))
+	return err == nil && n <= int(d.Seconds()) && n > int(d.Seconds()*0.9)
+}
+
+// strange are Sessions for those without a token, who come from the address that an Authorization of theirs would name.
+type strange struct {
+	*session.Sessions
+	from string
+}
+
+func newStrange() *strange {
+	s := &strange{Sessions: &session.Sessions{Store: still{}, Gate: anybody{}, Anonymous: &producer.Client{Mask: entityevent.Everyone}, MaxBytes: 64 << 20}}
+	s.Address = func(*http.Request) string { return s.from }
+	return s
+}
+
+// open makes sessions from an address, and returns their paths.
+func (s *strange) open(t *testing.T, from string, n int) (all []string) {
+	t.Helper()
+	s.from = from
+	for range n {
+		w := bare(s, "POST", "/api/sessions", "", "")
+		if w.Code != 200 {
+			t.Fatalf("%s: %d %s", from, w.Code, w.Body)
+		}
+		all = append(all, eventsOf(t, w.Body.String()))
+	}
+	return all
+}
+
+// lives says whether there is such a session, without using it more than by a HEAD.
+func (s *strange) lives(path string) bool { return bare(s, "HEAD", path, "", "").Code == 200 }
+
+// TestAnonymousSessionsMakeRoom: no address takes the room of others; who asks for one more loses its own idlest, and when
+// all room is taken, the address that has most does.
+func TestAnonymousSessionsMakeRoom(t *testing.T) {
+	s := newStrange()
+	one := s.open(t, "198.51.100.1", 1)[0]
+	many := s.open(t, "192.0.2.0", 252)
+	if s.lives(many[0]) || s.lives(many[1]) || !s.lives(many[2]) || s.Len() != 251 {
+		t.Errorf("%d sessions", s.Len())
+	}
+	for i := range 8 {
+		s.open(t, fmt.Sprint("192.0.2.", 10+i), 250)
+	}
+	s.open(t, "192.0.2.99", 249)
+	if s.Len() != 2500 {
+		t.Errorf("%d sessions", s.Len())
+	}
+	newcomer := s.open(t, "203.0.113.1", 1)[0]
+	if !s.lives(newcomer) || !s.lives(one) || s.Len() != 2500 {
+		t.Errorf("%d sessions", s.Len())
+	}
+	if !s.lives(many[2]) { // that was used since
+		t.Error("not the idlest one went")
+	}
+}
+
+// TestListenersKeepAnonymousSessions: one that is listened to does not make room.
+func TestListenersKeepAnonymousSessions(t *testing.T) {
+	parked := park(openStore(t))
+	s := serve(t, parked, gate{})
+	s.sessions.Anonymous = &producer.Client{Mask: entityevent.Everyone}
+	open := func() string {
+		a := s.do("POST", "/api/sessions", "")
+		return eventsOf(t, a.body)
+	}
+	first := open()
+	heard := s.listen(parked, first)
+	second := open()
+	for range 249 {
+		open()
+	}
+	if a := s.do("HEAD", second, ""); a.status != 404 {
+		t.Errorf("the idle one: %d", a.status)
+	}
+	s.post(first, `1`)
+	if a := receive(t, heard); a.status != 200 || !strings.Contains(a.body, `"number":1`) {
+		t.Errorf("the other: %d %s", a.status, a.body)
+	}
+}
+
+// TestAnonymousMemory: an address fills its own share; when all of them are full, those that have most make room.
+func TestAnonymousMemory(t *testing.T) {
+	s := newStrange() // 16 MB of anonymous ones, 1 MB of an address
+	body := `{"type":"t","data":"` + strings.Repeat("x", 16_000) + `"}`
+	fill := func(from string) (last *httptest.ResponseRecorder, posted int) {
+		path := s.open(t, from, 1)[0]
+		for {
+			if last = bare(s, "POST", path, "", body); last.Code != 200 {
+				return last, posted
+			}
+			posted++
+		}
+	}
+	const most = 1 << 20 / 16_000
+	for i := range 40 {
+		if w, n := fill(fmt.Sprint("192.0.2.", i)); w.Code != 429 || !lasts(w, time.Hour) || n > most || n < most*9/10 {
+			t.Fatalf("address %d: %d %v after %d", i, w.Code, w.Header(), n)
+		}
+	}
+	if n := s.Len(); n < 15 || n > 17 {
+		t.Errorf("%d sessions are left", n)
 	}
 }
 
@@ -153,7 +259,7 @@ func TestMemory(t *testing.T) {
 			for range 100 {
 				if w := bare(s, "POST", events, client, body); w.Code != 200 {
 					w = bare(document().Handler(t, s), "POST", events, client, body)
-					if w.Header().Get("Retry-After") != "30" || w.Header().Get("Content-Type") != "application/problem+json" {
+					if !lasts(w, time.Hour) || w.Header().Get("Content-Type") != "application/problem+json" {
 						t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 					}
 					return w.Code, posted
@@ -193,7 +299,7 @@ func TestListenersAreLimited(t *testing.T) {
 	for _, h := range held {
 		receive(t, h)
 	}
-	s.sessions.Holds = &producer.Holds{Most: 1}
+	s.sessions.Holds = &producer.Holds{Most: 4} // one of a client
 	one := s.listen(parked, events)
 	if a := s.do("GET", other, ""); a.status != 503 || a.header.Get("Retry-After") != "30" || a.header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%d %v %s", a.status, a.header, a.body)

@@ -88,6 +88,9 @@ func (s *Sessions) count(x *session, n int64) {
 	x.bytes += n
 	s.bytes += n
 	s.owners[x.owner].bytes += n
+	if x.owner.anonymous {
+		s.strangerBytes += n
+	}
 }
 
 // find returns a session and notes that it is used; nil: there is none.
@@ -129,7 +132,11 @@ func (s *Sessions) end(x *session) {
 	x.posted = nil
 	delete(s.named, x.token)
 	s.order.Remove(x.place)
+	if x.owner.anonymous {
+		s.strangers--
+	}
 	share := s.owners[x.owner]
+	share.listeners -= len(x.listeners)
 	if delete(share.sessions, x); len(share.sessions) == 0 {
 		delete(s.owners, x.owner)
 	}

@@ -3,7 +3,6 @@ package session
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -23,12 +22,12 @@ const held = 30 * time.Second
 
 var errUnknown = &reply.Refusal{Status: http.StatusNotFound, Detail: "There is no such session: it was idle for an hour, its client has gone, or this agent was started anew. Make another one with POST /api/sessions"}
 
-func tooMany(detail string) error {
-	return &reply.Refusal{Status: http.StatusTooManyRequests, Wait: held, Detail: detail}
+func tooMany(detail string, wait time.Duration) error {
+	return &reply.Refusal{Status: http.StatusTooManyRequests, Wait: wait, Detail: detail}
 }
 
-func full(detail string) error {
-	return &reply.Refusal{Status: http.StatusServiceUnavailable, Wait: held, Detail: detail}
+func full(detail string, wait time.Duration) error {
+	return &reply.Refusal{Status: http.StatusServiceUnavailable, Wait: wait, Detail: detail}
 }
 
 // make answers POST /api/sessions.
@@ -44,7 +43,7 @@ func (s *Sessions) make(w http.ResponseWriter, r *http.Request) {
 // admit returns who makes a session.
 func (s *Sessions) admit(r *http.Request) (producer.Client, owner, error) {
 	if s.Anonymous != nil && r.Header.Get("Authorization") == "" {
-		return *s.Anonymous, owner{anonymous: true}, nil
+		return *s.Anonymous, owner{anonymous: true, address: s.address(r)}, nil
 	}
 	client, err := s.Gate.Admit(r, bearer.ScopeSubscribe)
 	return client, owner{client: client.Name}, err
@@ -78,32 +77,6 @@ func (s *Sessions) begin(r *http.Request) (token string, err error) {
 	return x.token, nil
 }
 
-// add adds a session, if there is room.
-func (s *Sessions) add(x *session) error {
-	s.expire()
-	has, most := s.owners[x.owner], maxOwn
-	if x.owner.anonymous {
-		most = maxAnonymous
-	}
-	switch {
-	case has != nil && len(has.sessions) >= most:
-		return tooMany("There are " + strconv.Itoa(most) + " sessions of yours: go on with these, or wait until some were idle for an hour")
-	case len(s.named) >= maxSessions:
-		return full("There are too many sessions: ask again after the time in Retry-After")
-	}
-	if s.named == nil {
-		s.named, s.owners = map[string]*session{}, map[owner]*share{}
-	}
-	if has == nil {
-		has = &share{sessions: map[*session]struct{}{}}
-		s.owners[x.owner] = has
-	}
-	has.sessions[x] = struct{}{}
-	s.named[x.token] = x
-	x.base, x.used, x.place = x.tail.total, time.Now(), s.order.PushBack(x)
-	return nil
-}
-
 // post answers POST /api/sessions/{token}/events.
 func (s *Sessions) post(w http.ResponseWriter, r *http.Request, token string) {
 	e, err := s.take(r, token)
@@ -132,8 +105,8 @@ func (s *Sessions) take(r *http.Request, token string) (event, error) {
 		return event{}, &reply.Refusal{Status: http.StatusBadRequest, Detail: "The member type must be a text of 1 to " + strconv.Itoa(maxType) + " characters"}
 	case body.Data == nil:
 		return event{}, &reply.Refusal{Status: http.StatusBadRequest, Detail: "The member data is missing: it may be any JSON"}
-	case !utf8.Valid(body.Data):
-		return event{}, &reply.Refusal{Status: http.StatusBadRequest, Detail: "The member data is not UTF-8"}
+	case *body.Type == "entity_event" || *body.Type == "status":
+		return event{}, &reply.Refusal{Status: http.StatusBadRequest, Detail: "Events of the type " + *body.Type + " are the agent's: give yours another type"}
 	}
 	kind, err := json.Marshal(*body.Type)
 	if err != nil {
@@ -149,21 +122,18 @@ func (s *Sessions) take(r *http.Request, token string) (event, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := posted{kind: string(kind), data: bytes.Clone(data.Bytes())}
-	most := cmp.Or(s.MaxBytes, maxBytes)
-	switch {
-	case x.ended:
+	if x.ended {
 		return event{}, errUnknown
-	case s.owners[x.owner].bytes+p.size() > most/4:
-		return event{}, tooMany("Your sessions hold all that they may: post less, or wait until some were idle for an hour")
-	case s.bytes+p.size() > most:
-		return event{}, full("The sessions hold all that they may: ask again after the time in Retry-After")
+	}
+	if err := s.roomFor(x, p.size()); err != nil {
+		return event{}, err
 	}
 	return s.append(x, p), nil
 }
 
 // listen answers GET /api/sessions/{token}/events.
 func (s *Sessions) listen(w http.ResponseWriter, r *http.Request, token string) {
-	events, err := s.await(r, token)
+	events, err := s.await(w, r, token)
 	if err != nil {
 		producer.Refuse(w, r, err, s.logger())
 		return
@@ -195,7 +165,7 @@ func (e event) appendTo(b []byte) []byte {
 func (e event) MarshalJSON() ([]byte, error) { return e.appendTo(nil), nil }
 
 // await returns what a listener has not got yet, and waits for it if there is nothing.
-func (s *Sessions) await(r *http.Request, token string) ([]event, error) {
+func (s *Sessions) await(w http.ResponseWriter, r *http.Request, token string) ([]event, error) {
 	number, err := lastEvent(r)
 	if err != nil {
 		return nil, err
@@ -217,17 +187,21 @@ func (s *Sessions) await(r *http.Request, token string) ([]event, error) {
 	case x.ended:
 		err = errUnknown
 	case len(events) > 0 || r.Method == http.MethodHead:
+	case x.owner.anonymous && s.owners[x.owner].listeners >= maxHearing:
+		err = tooMany("There are "+strconv.Itoa(maxHearing)+" listeners from one address: ask again after the time in Retry-After", held)
 	case len(x.listeners) >= maxListeners:
-		err = tooMany("This session has " + strconv.Itoa(maxListeners) + " listeners: ask again after the time in Retry-After")
+		err = tooMany("This session has "+strconv.Itoa(maxListeners)+" listeners: ask again after the time in Retry-After", held)
 	default:
-		if hold = s.holds().Begin(held); hold == nil {
-			err = full("Too many requests wait for news here: ask again after the time in Retry-After")
+		if hold = s.holds().Begin(x.owner.holder(), held); hold == nil {
+			w.Header().Set("Connection", "close")
+			err = full("Too many requests wait for news here, or too many of yours: ask again after the time in Retry-After", held)
 			break
 		}
 		if x.listeners == nil {
 			x.listeners = map[*producer.Hold]int64{}
 		}
 		x.listeners[hold] = number
+		s.owners[x.owner].listeners++
 	}
 	s.mu.Unlock()
 	if hold == nil {
@@ -268,6 +242,7 @@ func (s *Sessions) release(x *session, hold *producer.Hold) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if delete(x.listeners, hold); !x.ended {
+		s.owners[x.owner].listeners--
 		s.use(x)
 	}
 }

@@ -22,13 +22,13 @@ func TestRows(t *testing.T) {
 		}
 	}
 	events := s.open("all")
-	a := s.do("POST", events, `{"type": "status", "data": "paused"}`) // without a token: the URL is the credential
-	if h := a.header; a.status != 200 || h.Get("Content-Type") != "application/json" || h.Get("Cache-Control") != "no-store" || a.body != `{"type":"status","data":"paused","number":1}` {
+	a := s.do("POST", events, `{"type": "state", "data": "paused"}`) // without a token: the URL is the credential
+	if h := a.header; a.status != 200 || h.Get("Content-Type") != "application/json" || h.Get("Cache-Control") != "no-store" || a.body != `{"type":"state","data":"paused","number":1}` {
 		t.Errorf("%d %v %s", a.status, h, a.body)
 	}
 	put(t, s.store, "Property", 1)
 	s.do("POST", events, `{"type": "a \"b\"", "data": {"x": [1, null]}, "number": 70, "more": 1}`)
-	want := fmt.Sprintf(`[{"type":"status","data":"paused","number":1},`+
+	want := fmt.Sprintf(`[{"type":"state","data":"paused","number":1},`+
 		`{"type":"entity_event","data":{"EntityEventSequence":1,"ResourceName":"Property","ResourceRecordKey":"k%d"},"number":2},`+
 		`{"type":"a \"b\"","data":{"x":[1,null]},"number":3}]`, keys.Load())
 	for _, path := range []string{events, events + "/"} {
@@ -91,6 +91,9 @@ func TestProblems(t *testing.T) {
 		{"POST", events, "", `{"type":"","data":1}`, 400, "", ""},
 		{"POST", events, "", `{"type":"` + strings.Repeat("t", 256) + `","data":1}`, 400, "", ""},
 		{"POST", events, "", "{\"type\":\"t\",\"data\":\"\xff\"}", 400, "", ""},
+		{"POST", events, "", "{\"type\":\"\xff\",\"data\":1}", 400, "", ""},
+		{"POST", events, "", `{"type":"entity_event","data":{"EntityEventSequence":1}}`, 400, "", ""},
+		{"POST", events, "", `{"type":"status","data":1}`, 400, "", ""},
 		{"POST", events, "", `{"type":"t","data":"` + strings.Repeat("x", 16<<10) + `"}`, 413, "", ""},
 		{"POST", events, "Content-Type: text/plain", `{"type":"t","data":1}`, 415, "", ""},
 	} {

@@ -28,15 +28,20 @@ import (
 //go:embed openapi.json
 var OpenAPI []byte
 
-// What there may be of all. An owner is a client, or all who are anonymous.
+// What there may be of all. An owner is a client, or an address from which anonymous ones come. Where these fill what is
+// there for all of them, the sessions go first that were idle longest, of the address that has most.
 const (
 	kept         = 1000 // events of a session
 	idleAfter    = time.Hour
 	maxSessions  = 10_000
 	maxOwn       = 5_000 // of one client
-	maxAnonymous = 2_500
+	maxAnonymous = 2_500 // of all addresses
+	maxAddress   = 250   // of one
 	maxBytes     = 256 << 20
+	ofOwner      = 4   // a quarter of the bytes; all who are anonymous have one together
+	ofAddress    = 16  // of that
 	maxListeners = 100 // of one session
+	maxHearing   = 500 // listeners of one address
 	maxBody      = 16 << 10
 	maxType      = 255 // characters
 	overhead     = 96  // bytes of an event beside its text
@@ -50,9 +55,11 @@ type Sessions struct {
 	Feed  string // Default entityevent.Local.
 	// Anonymous is who makes sessions without a token, and says what they see of the log. nil: nobody.
 	Anonymous *producer.Client
-	MaxBytes  int64           // of all posted events; a quarter of it for one client. Default 256 MB.
-	Holds     *producer.Holds // of the requests that wait for news; may be shared. Default: its own.
-	Logger    *slog.Logger    // Default: discards.
+	// Address says where a request comes from that has no token. Default: the address of the peer.
+	Address  func(*http.Request) string
+	MaxBytes int64           // of all posted events; a quarter of it for one client. Default 256 MB.
+	Holds    *producer.Holds // of the requests that wait for news; may be shared. Default: its own.
+	Logger   *slog.Logger    // Default: discards.
 
 	own producer.Holds
 
@@ -62,18 +69,23 @@ type Sessions struct {
 	owners map[owner]*share
 	tails  map[entityevent.Mask]*tail
 	bytes  int64
+	// Of all who are anonymous:
+	strangers     int
+	strangerBytes int64
 }
 
 // owner is who made a session.
 type owner struct {
 	client    string
 	anonymous bool
+	address   string // of an anonymous one
 }
 
 // share is what an owner has.
 type share struct {
-	sessions map[*session]struct{}
-	bytes    int64
+	sessions  map[*session]struct{}
+	bytes     int64
+	listeners int
 }
 
 // ServeHTTP implements http.Handler.
