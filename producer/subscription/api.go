@@ -45,6 +45,7 @@ type API struct {
 	// changing is held from before a change is committed until its pusher was told: what the Pushers hear last is what
 	// was stored last. The pushers' own changes meet these by compare-and-set.
 	changing sync.Mutex
+	tally    tally
 }
 
 // ServeHTTP implements http.Handler.

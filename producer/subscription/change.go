@@ -89,7 +89,10 @@ func (x *exchange) cancel(message string) (document, error) {
 		}
 		s.Cancel(message)
 		return nil, nil
-	}, func() { x.Pushers.Wake(x.uuid) })
+	}, func() {
+		x.tally.cancelled(x.uuid)
+		x.Pushers.Wake(x.uuid)
+	})
 }
 
 // activate resumes, if the body says so.

@@ -144,39 +144,32 @@ func (x *exchange) create(client producer.Client, body members, reg *registratio
 	if key != nil {
 		docs = append(docs, key.document(d))
 	}
-	_, err = x.Store.Apply(ctx, entityevent.Commit{Docs: docs})
+	if _, err = x.Store.Apply(ctx, entityevent.Commit{Docs: docs}); err == nil {
+		x.tally.add(reg)
+	}
 	return d, err
 }
 
-// room refuses what would be too many.
+// room refuses what would be too many. changing is held.
 func (a *API) room(ctx context.Context, client string) error {
-	all, err := a.registrations(ctx)
-	if err != nil {
-		return err
-	}
-	states, err := a.states(ctx)
-	if err != nil {
-		return err
-	}
-	var open, own, kept int
-	for _, r := range all {
-		mine := r.Client == client
-		if mine {
-			kept++
+	refused := a.tally.room(client)
+	if a.tally.at.IsZero() || refused != nil && time.Since(a.tally.at) >= tallyAgain {
+		if err := a.count(ctx); err != nil {
+			return err
 		}
-		if states[r.UUID].Status == producer.Cancelled {
-			continue
-		}
-		if open++; mine {
-			own++
-		}
+		refused = a.tally.room(client)
 	}
+	return refused
+}
+
+func (t *tally) room(client string) error {
+	own, kept := t.own[client], t.kept[client]
 	switch {
 	case own >= maxOfClient:
 		return refuse(http.StatusForbidden, fmt.Sprintf("There are %d subscriptions of yours: cancel those that you do not need", own))
 	case kept >= maxKept:
 		return refuse(http.StatusForbidden, fmt.Sprintf("There are %d subscriptions of yours, with the cancelled ones: these are forgotten after 30 days", kept))
-	case open >= maxOpen:
+	case len(t.open) >= maxOpen:
 		return refuse(http.StatusForbidden, "This agent has as many subscriptions as it can have: follow the log by polling instead")
 	}
 	return nil

@@ -105,7 +105,11 @@ const keepCancelled = 30 * 24 * time.Hour
 // Sweep forgets what was cancelled 30 days ago, and the idempotency keys of yesterday. It may run beside all else; what
 // it could not do the next one does.
 func (a *API) Sweep(ctx context.Context) error {
-	return errors.Join(a.sweepCancelled(ctx), a.sweepKeys(ctx))
+	err := errors.Join(a.sweepCancelled(ctx), a.sweepKeys(ctx))
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	a.tally = tally{} // there are fewer now
+	return err
 }
 
 // sweepCancelled forgets each subscription with its registration.

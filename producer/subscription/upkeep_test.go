@@ -2,11 +2,13 @@ package subscription_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,7 +168,7 @@ func TestLimits(t *testing.T) {
 		for range n {
 			made++
 			name := fmt.Sprintf("00000000-0000-7000-8000-%012d", made)
-			state, _ := json.Marshal(producer.SubscriptionState{Name: name, Status: status})
+			state, _ := json.Marshal(producer.SubscriptionState{Name: name, Status: status, Since: time.Now()})
 			c.Docs = append(c.Docs, entityevent.Doc{Kind: "registration", ID: name, Body: []byte(`{"uuid":"` + name + `","client":"` + client + `"}`)},
 				entityevent.Doc{Kind: producer.SubscriptionKind, ID: name, Body: state})
 		}
@@ -180,11 +182,64 @@ func TestLimits(t *testing.T) {
 	fill(whole, 3000, producer.Cancelled)
 	fill(whole, 1000, producer.Active)
 	fill(whole, 999, producer.Suspended)
-	try(whole).want(t, 201)
+	last := try(whole)
+	last.want(t, 201)
+	gone := last.member("UUID")
 	try(whole).wantRefused(t, 403, "There are 2000 subscriptions of yours: cancel those that you do not need")
+	x.ask(whole, "DELETE", "/subscriptions/"+gone, "").want(t, 204)
+	x.ask(whole, "DELETE", "/subscriptions/"+gone, "").want(t, 204) // makes room once
+	try(whole).want(t, 201)
+	try(whole).wantRefused(t, 403, "There are 2000 subscriptions of yours")
 	fill("many", 8000-1, producer.Active)
+	x.sweep() // what is filled in here comes by another way than requests
 	try(other).want(t, 201)
 	try(other).wantRefused(t, 403, "as many subscriptions as it can have")
 	fill(idx, 20000, producer.Cancelled)
+	x.sweep()
 	try(idx).wantRefused(t, 403, "forgotten after 30 days")
+}
+
+// TestRoomIsFound: a subscription that its pusher ended makes room, too, a while later; and a registration does not look
+// at all there are.
+func TestRoomIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newRig(t)
+		store := &counting{Store: x.store}
+		x.api.Store = store
+		once := x.register(other, `, "mode": "only-once"`)
+		var c entityevent.Commit
+		for i := range 1999 {
+			name := fmt.Sprintf("00000000-0000-7000-8000-%012d", i)
+			state, _ := json.Marshal(producer.SubscriptionState{Name: name, Status: producer.Active})
+			c.Docs = append(c.Docs, entityevent.Doc{Kind: "registration", ID: name, Body: []byte(`{"uuid":"` + name + `","client":"` + other + `"}`)},
+				entityevent.Doc{Kind: producer.SubscriptionKind, ID: name, Body: state})
+		}
+		if _, err := x.store.Apply(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		x.sweep()
+		before := store.lists.Load()
+		for range 5 {
+			x.ask(other, "POST", "/subscriptions", `{"callbackUrl": "https://192.0.2.7/"}`).wantRefused(t, 403, "There are 2000")
+			x.register(whole, "")
+		}
+		if n := store.lists.Load() - before; n != 2 {
+			t.Errorf("all were listed %d times, want registrations and states once", n)
+		}
+		x.move(once, func(s *producer.SubscriptionState) { s.Cancel("It was delivered, once.") })
+		time.Sleep(10 * time.Second)
+		x.register(other, "")
+		_ = x.store.Close()
+	})
+}
+
+// counting counts how often all documents of a kind are read.
+type counting struct {
+	producer.Store
+	lists atomic.Int64
+}
+
+func (s *counting) List(ctx context.Context, kind string) ([]entityevent.Doc, error) {
+	s.lists.Add(1)
+	return s.Store.List(ctx, kind)
 }
