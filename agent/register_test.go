@@ -319,3 +319,104 @@ func TestRegisterKilled(t *testing.T) {
 	r.level(t)
 	r.quiet(t)
 }
+
+// TestRegisterAnotherKey gives the producer another signing key: it cannot read the callback any more, and the vendor,
+// with a token of the new key, tells it again.
+func TestRegisterAnotherKey(t *testing.T) {
+	r := newRegistering(t)
+	r.mls.start(t)
+	r.vendor.start(t)
+	uuid := r.registered(t)
+	r.vendor.end(t)
+	r.mls.end(t)
+	if err := os.Remove(filepath.Join(r.mls.dir, "data", "signing.key")); err != nil {
+		t.Fatal(err)
+	}
+	r.mls.start(t)
+	r.write = r.mls.command(t, "token", "issue", "--client", "vendor")
+	r.vendor.env = append(r.vendor.env, "API_TOKEN="+r.write)
+	if open := r.open(t); open[uuid] != "suspended" {
+		t.Fatalf("%v\n%s", open, r.mls.tail())
+	}
+	r.vendor.start(t)
+	until(t, func() (string, bool) { return r.vendor.tail(), r.open(t)[uuid] == "active" })
+	if again := r.registered(t); again != uuid {
+		t.Errorf("registered as %s, and before as %s", again, uuid)
+	}
+	r.put(t, 1, "a", "b")
+	r.level(t)
+	if good := r.tokens(t); good != 1 {
+		t.Errorf("%d tokens are good", good)
+	}
+}
+
+// TestRegisterRestoredTerms puts the producer back to a backup in which it pushed to where the vendor is no more: it is
+// told where that is, and pushes there.
+func TestRegisterRestoredTerms(t *testing.T) {
+	r := newRegistering(t)
+	here := r.config
+	r.config = strings.Replace(here, "public_url: http://127.0.0.1", "public_url: http://127.0.0.2", 1)
+	r.configure(t, r.feed)
+	r.mls.start(t)
+	r.vendor.start(t)
+	uuid := r.registered(t)
+	r.mls.command(t, "backup", "before.db")
+	r.vendor.end(t)
+	r.config = here
+	r.configure(t, r.feed)
+	r.vendor.start(t)
+	r.registered(t)
+	r.put(t, 1, "a")
+	r.level(t)
+	r.vendor.end(t)
+	r.mls.end(t)
+	r.mls.restore(t, "before.db")
+	r.mls.command(t, "log", "new-id")
+	r.mls.start(t)
+	r.put(t, 2, "b")
+	r.vendor.start(t)
+	r.level(t) // it follows the new log
+	r.vendor.kill(t)
+	r.vendor.start(t) // which makes it look
+	if again := r.registered(t); again != uuid {
+		t.Errorf("registered as %s, and before as %s", again, uuid)
+	}
+	for i := range 3 {
+		r.put(t, 3+i, "a", "b")
+		r.level(t)
+	}
+}
+
+// TestRegisterRestoredStray puts the producer back to a backup with a subscription that the vendor has cancelled since:
+// it is cancelled again.
+func TestRegisterRestoredStray(t *testing.T) {
+	r := newRegistering(t)
+	r.mls.start(t)
+	r.put(t, 1, "a")
+	r.vendor.start(t)
+	stray := r.registered(t)
+	r.mls.command(t, "backup", "before.db")
+	r.vendor.end(t)
+	r.configure(t, strings.Replace(r.feed, "IDX 1", "IDX 2", 1))
+	r.vendor.start(t)
+	until(t, func() (string, bool) {
+		open := r.open(t)
+		return fmt.Sprintf("%v\n%s", open, r.vendor.tail()), len(open) == 1 && open[stray] == ""
+	})
+	r.vendor.end(t)
+	r.mls.end(t)
+	r.mls.restore(t, "before.db")
+	r.mls.command(t, "log", "new-id")
+	r.mls.start(t)
+	if open := r.open(t); open[stray] == "" {
+		t.Fatalf("%v", open)
+	}
+	r.vendor.start(t)
+	until(t, func() (string, bool) {
+		open := r.open(t)
+		return fmt.Sprintf("%v\n%s", open, r.vendor.tail()), len(open) == 1 && open[stray] == ""
+	})
+	r.registered(t)
+	r.put(t, 2, "a", "b")
+	r.level(t)
+}

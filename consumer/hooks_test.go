@@ -43,7 +43,9 @@ type hook struct {
 	callback, token       string
 	label                 string
 	batch                 any
-	from                  any // fromSequence of the last request that has one
+	lastError             string
+	unread                bool // its callback cannot be read any more
+	from                  any  // fromSequence of the last request that has one
 }
 
 // fate is what becomes of a request.
@@ -135,14 +137,19 @@ func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case resume && s.status == "cancelled", r.Method == http.MethodPatch && s.status == "cancelled":
 			problem(w, 403, "It is cancelled")
+		case resume && s.unread:
+			problem(w, 403, "The callback of this subscription cannot be read with this agent's key any more")
 		case resume:
 			if s.start(w, h.src.head, body.FromSequence) {
-				s.status, s.message = "active", ""
+				s.status, s.message, s.lastError = "active", "", ""
 				s.answer(w, 202)
 			}
 		case r.Method == http.MethodGet:
 			s.answer(w, 200)
 		case r.Method == http.MethodPatch:
+			if s.unread || s.callback != body.CallbackURL || s.token != body.CallbackToken {
+				s.status, s.message, s.lastError, s.unread = "active", "", "", false
+			}
 			s.callback, s.token, s.batch = body.CallbackURL, body.CallbackToken, body.BatchSize
 			s.answer(w, 200)
 		case r.Method == http.MethodDelete:
@@ -167,7 +174,7 @@ func (s *hook) start(w http.ResponseWriter, head int64, from any) bool {
 }
 
 func (s *hook) answer(w http.ResponseWriter, status int) {
-	body, _ := json.Marshal(map[string]any{"UUID": s.uuid, "status": s.status, "mode": "continuous", "cursor": s.cursor, "message": s.message,
+	body, _ := json.Marshal(map[string]any{"UUID": s.uuid, "status": s.status, "mode": "continuous", "cursor": s.cursor, "message": s.message, "lastError": s.lastError,
 		"_links": map[string]any{"self": map[string]any{"href": "/subscriptions/" + s.uuid}}})
 	reply(w, status, "application/hal+json", string(body))
 }

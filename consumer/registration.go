@@ -15,7 +15,8 @@ import (
 )
 
 // Registration is how a feed has its producer push to it (RCP-28), where the producer takes subscriptions by API: the
-// feed subscribes itself, renews the token that pushes carry, and resumes the subscription when it was suspended.
+// feed subscribes itself, renews the token that pushes carry, and mends the subscription when it was suspended, or when the producer was restored
+// from a backup and has it as it was.
 // Polling goes on as it is configured: it fetches what no push brought.
 type Registration struct {
 	// Callback is where this agent receives the feed's pushes, as others reach it. "": no pushes are wanted, and
@@ -44,20 +45,24 @@ type RegistrationStatus struct {
 const (
 	Registering = "registering" // not yet: Reason says what it waits for, or what went wrong
 	Registered  = "registered"  // the producer pushes
+	Failing     = "failing"     // the producer pushes in vain: Reason says why; polls fetch what does not arrive
 	Suspended   = "suspended"   // the producer has stopped pushing: Reason says why
-	Refused     = "refused"     // the producer does not want it: Reason says why; it is asked again, rarely
+	Refused     = "refused"     // the producer does not want it: Reason says why; it is asked again, ever more rarely
 	Unoffered   = "unoffered"   // the producer takes no subscriptions by API: the feed is polled
 )
 
 // How often a registration is looked at.
 const (
 	lookEvery    = 5 * time.Minute // drawn from 4 to 6, so that many agents do not ask at once
-	refusedEvery = time.Hour       // when the producer does not want it
-	anewEvery    = time.Hour       // when somebody else ends one subscription after another
+	anewEvery    = time.Hour       // when somebody cancels one subscription after another
+	unknownEvery = 5 * time.Minute // when the producer knows one after another no more
 	startEvery   = 2 * time.Second // for the beginning of a first load
 )
 
-var registerBackoff = retry.Backoff{Min: 2 * time.Second, Max: 15 * time.Minute}
+var (
+	registerBackoff = retry.Backoff{Min: 2 * time.Second, Max: 15 * time.Minute}
+	refusedBackoff  = retry.Backoff{Min: 2 * time.Minute, Max: time.Hour} // when the producer does not want it
+)
 
 // errDeregistered: nothing is left of the registration.
 var errDeregistered = errors.New("nothing is registered")
@@ -104,7 +109,7 @@ func Deregistered(ctx context.Context, s Store, a *bearer.Authority, named func(
 		if err := json.Unmarshal(doc.Body, &was); err != nil {
 			return nil, fmt.Errorf("registration %s: %w", doc.ID, err)
 		}
-		if !named(doc.ID) {
+		if !named(doc.ID) && !was.over() {
 			feeds = append(feeds, former(doc.ID, was, s, &Registration{Authority: a}))
 		}
 	}
@@ -137,7 +142,7 @@ func (f *Feed) registrationStatus(ctx context.Context) (*RegistrationStatus, err
 		return now, nil
 	}
 	var was registered
-	if doc, err := f.document(ctx, kindRegistered, f.Name, &was); err != nil || doc.Version == 0 {
+	if _, err := f.document(ctx, kindRegistered, f.Name, &was); err != nil || was.over() {
 		return nil, err
 	}
 	s := RegistrationStatus{State: Registering, UUID: was.UUID, Since: was.Since, Expires: was.Token.Expires}
@@ -173,7 +178,7 @@ func (r *registration) say(l *slog.Logger, now RegistrationStatus) {
 		return
 	}
 	level := slog.LevelInfo
-	if now.State == Suspended || now.State == Refused {
+	if now.State == Failing || now.State == Suspended || now.State == Refused {
 		level = slog.LevelWarn
 	}
 	l.Log(context.Background(), level, "registration", "state", now.State, "subscription", now.UUID, "reason", now.Reason)

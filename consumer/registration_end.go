@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/seal"
 )
 
@@ -23,6 +24,9 @@ func former(name string, was registered, s Store, to *Registration) *Feed {
 
 // withdraw cancels what was registered. A producer that does not let us is left to find out that the token is revoked.
 func (r *registrar) withdraw(ctx context.Context) (time.Duration, error) {
+	if r.now.over() {
+		return 0, errDeregistered
+	}
 	if r.now.Sent != nil && r.now.Sent.Key != "" && r.now.Self == "" {
 		_, err := r.deliver(ctx) // else nobody knows what is to be cancelled
 		return 0, err
@@ -32,13 +36,35 @@ func (r *registrar) withdraw(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 	}
-	if err := r.remove(ctx); err != nil {
-		return 0, err
-	}
+	// Only the next registration needs to know what was.
+	r.now = registered{Root: r.now.Root, Gone: r.now.Gone}
 	if _, err := r.sweep(ctx); err != nil {
 		return 0, err
 	}
+	end := r.remove
+	if len(r.now.Gone) > 0 {
+		end = r.write
+	}
+	if err := end(ctx); err != nil {
+		return 0, err
+	}
 	return 0, errDeregistered
+}
+
+// endAgain cancels what is gone once more, at the start, when the producer has another log and when it lost a
+// subscription: a backup that it was restored from may hold it. It is no failure if that does not work.
+func (r *registrar) endAgain(ctx context.Context, p entityevent.Position) {
+	if r.ended == p.Log {
+		return
+	}
+	for _, url := range r.now.Gone {
+		_, err := r.ask(ctx, http.MethodDelete, url, nil, nil)
+		if err != nil && !isProper(err, http.StatusNotFound) && !settled(err) {
+			r.Logger.Debug("what was cancelled before is not cancelled again; the next look tries it", "err", err)
+			return
+		}
+	}
+	r.ended = p.Log
 }
 
 // cancel ends the subscription.

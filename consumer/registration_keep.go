@@ -25,13 +25,10 @@ type registrar struct {
 	now     registered // what the document says
 	good    bool       // the token is accepted here, and has long to go
 	revives revives
-}
-
-// revives remembers how often the subscription was resumed without a push that was taken since.
-type revives struct {
-	from  entityevent.Sequence // where it was resumed
-	tries int
-	next  time.Time
+	told    time.Time         // when the producer last took the terms
+	stands  standstill        // of the subscription
+	refuses int               // how many refusals in a row
+	ended   entityevent.LogID // the log in which what is gone was ended again
 }
 
 // subscription is what a producer tells of one.
@@ -67,6 +64,7 @@ func (r *registrar) step(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	r.endAgain(ctx, p)
 	switch {
 	case r.now.Sent != nil:
 		return r.deliver(ctx)
@@ -84,7 +82,7 @@ func (r *registrar) begin(ctx context.Context, p entityevent.Position) (time.Dur
 		return startEvery, nil
 	}
 	if wait := time.Until(r.now.Anew); wait > 0 {
-		r.waiting("two subscriptions were ended within an hour by somebody else; the next follows at " + r.now.Anew.Format(time.RFC3339))
+		r.waiting("one subscription after another was ended by somebody else; the next follows at " + r.now.Anew.Format(time.RFC3339))
 		return wait, nil
 	}
 	if p.Log != "" {
@@ -98,7 +96,7 @@ func (r *registrar) begin(ctx context.Context, p entityevent.Position) (time.Dur
 		r.registration.say(r.Logger, RegistrationStatus{State: Unoffered, Reason: "the producer takes no subscriptions by API: ask its people for pushes; polls go on"})
 		return offersKept, nil
 	}
-	if err := r.prepare(ctx, sending{Key: uuid.NewString(), To: strings.TrimRight(offers.Subscriptions, "/"), From: p.Sequence}); err != nil {
+	if err := r.prepare(ctx, sending{Key: uuid.NewString(), To: strings.TrimRight(offers.Subscriptions, "/"), From: p.Sequence, Log: p.Log}); err != nil {
 		return 0, err
 	}
 	return r.deliver(ctx)
@@ -110,7 +108,7 @@ const keyLife = 23 * time.Hour
 // deliver sends what the document says, as often as it takes, and takes over the answer.
 func (r *registrar) deliver(ctx context.Context) (time.Duration, error) {
 	s := *r.now.Sent
-	text, err := r.seal.Open(s.Text, r.place("token/"+s.Token.ID))
+	text, err := r.seal.Open(s.Token.Text, r.place("token/"+s.Token.ID))
 	if err != nil || s.Key != "" && time.Since(s.Begun) > keyLife {
 		// What it may have made all the same is pushed with a token that is revoked now: its producer suspends it.
 		r.now.Sent = nil
@@ -135,9 +133,11 @@ func (r *registrar) deliver(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		switch {
 		case s.Key == "" && isProper(err, http.StatusNotFound):
-			return 0, r.lost(ctx, "the producer knows it no more")
+			return 0, r.lost(ctx, unknownEvery, "the producer knows it no more")
 		case settled(err):
-			r.now.Sent, r.now.Spare = nil, &spare{s.Token, s.Text}
+			if r.now.Sent = nil; s.Token.ID != r.now.Token.ID {
+				r.now.Spare = s.Token
+			}
 			if err := r.write(ctx); err != nil {
 				return 0, err
 			}
@@ -156,11 +156,17 @@ func (r *registrar) deliver(ctx context.Context) (time.Duration, error) {
 		}
 		r.now.UUID, r.now.Self, r.now.Since = answer.UUID, s.To+"/"+answer.UUID, time.Now().UTC()
 	}
-	r.retire(r.now.Token)
-	r.now.Terms, r.now.Token, r.now.Sent = s.Terms, s.Token, nil
+	if s.Token.ID != r.now.Token.ID {
+		r.retire(r.now.Token)
+	}
+	if s.Log != r.now.Log {
+		r.revives = revives{} // its numbers are others
+	}
+	r.now.Terms, r.now.Token, r.now.Log, r.now.Sent = s.Terms, s.Token, s.Log, nil
 	if err := r.write(ctx); err != nil {
 		return 0, err
 	}
+	r.told, r.refuses = time.Now(), 0
 	r.is(Registered, "")
 	return 0, nil // and look at it
 }
@@ -170,7 +176,7 @@ func (r *registrar) look(ctx context.Context, p entityevent.Position) (time.Dura
 	is, err := r.ask(ctx, http.MethodGet, r.now.Self, nil, nil)
 	switch {
 	case isProper(err, http.StatusNotFound):
-		return 0, r.lost(ctx, "the producer knows it no more")
+		return 0, r.lost(ctx, unknownEvery, "the producer knows it no more")
 	case settled(err):
 		return r.refuse(err)
 	case err != nil:
@@ -179,66 +185,26 @@ func (r *registrar) look(ctx context.Context, p entityevent.Position) (time.Dura
 	case is.UUID != r.now.UUID:
 		return 0, fmt.Errorf("%w: another subscription than was asked for", errUnexpected)
 	case is.Status == "cancelled":
-		return 0, r.lost(ctx, "it was cancelled: "+is.why())
+		return 0, r.lost(ctx, anewEvery, "it was cancelled: "+is.why())
 	}
 	wanted := r.terms()
 	switch {
 	case r.now.Terms.Label != wanted.Label: // which cannot be changed
 		return 0, r.cancel(ctx)
-	case r.now.Terms != wanted || !r.good:
-		if err := r.prepare(ctx, sending{To: r.now.Self}); err != nil {
-			return 0, err
-		}
-		return r.deliver(ctx)
+	case r.now.Terms != wanted || !r.good || p.Log != r.now.Log && p.Log != "":
+		return r.tell(ctx, p)
 	case is.Status == "suspended":
 		return r.resume(ctx, p, is)
+	case r.toldJustNow():
+	case r.standsStill(p, is):
+		return r.tell(ctx, p)
 	}
-	r.is(Registered, "")
+	if r.refuses = 0; r.stands.looks > 0 && r.stands.at == is.Cursor && is.LastError != "" {
+		r.is(Failing, is.why())
+	} else {
+		r.is(Registered, "")
+	}
 	return lookEvery - time.Minute + rand.N(2*time.Minute), nil
-}
-
-// resume lets the producer push again, once pushes can be stored. What the feed has already it is not pushed again;
-// what it lacks below the subscription's cursor, polls fetch: the first push does not follow on the feed's cursor.
-func (r *registrar) resume(ctx context.Context, p entityevent.Position, is subscription) (time.Duration, error) {
-	if is.Cursor > r.revives.from {
-		r.revives = revives{} // a push was taken since
-	}
-	r.is(Suspended, is.why())
-	if left := time.Until(r.revives.next); left > 0 {
-		return min(left, lookEvery), nil
-	}
-	pending, err := r.Store.Depth(ctx, r.Name)
-	if err != nil {
-		return 0, err
-	}
-	if pending >= cmp.Or(max(r.MaxPending, 0), maxPending) {
-		return lookEvery, nil
-	}
-	if err := r.write(ctx); err != nil { // a store that takes this takes pushes
-		return 0, err
-	}
-	var body any
-	if p.Sequence > is.Cursor {
-		body = map[string]any{"fromSequence": p.Sequence}
-	}
-	r.revives.from = max(p.Sequence, is.Cursor)
-	r.revives.tries++
-	r.revives.next = time.Now().Add(registerBackoff.Delay(r.revives.tries + 6)) // from a minute on
-	_, err = r.ask(ctx, http.MethodPost, r.now.Self+"/resume", body, nil)
-	if refused(err, http.StatusUnprocessableEntity) {
-		// Its log ends below our cursor: that is for the polls to find out.
-		_, err = r.ask(ctx, http.MethodPost, r.now.Self+"/resume", nil, nil)
-	}
-	switch {
-	case settled(err):
-		return r.refuse(err)
-	case err != nil:
-		r.pending(err)
-		return 0, err
-	}
-	r.is(Registered, "")
-	r.Logger.Info("resumed", "subscription", r.now.UUID, "seq", r.revives.from, "was", is.why())
-	return lookEvery, nil
 }
 
 // ask sends a request and reads the subscription that it is about.
@@ -273,21 +239,23 @@ func withoutTokens(text string) string {
 	return text
 }
 
-// lost forgets the subscription, which somebody else ended. The next follows at once, but not every time.
-func (r *registrar) lost(ctx context.Context, why string) error {
+// lost forgets the subscription, which somebody else ended. The next follows at once, and another after that not before
+// every is over.
+func (r *registrar) lost(ctx context.Context, every time.Duration, why string) error {
 	r.Logger.Warn("the subscription at the producer is gone", "subscription", r.now.UUID, "reason", why)
 	anew := time.Now().UTC()
-	if soonest := r.now.Anew.Add(anewEvery); !r.now.Anew.IsZero() && anew.Before(soonest) {
+	if soonest := r.now.Anew.Add(every); !r.now.Anew.IsZero() && anew.Before(soonest) {
 		anew = soonest
 	}
 	r.forget()
-	r.now.Anew = anew
+	r.now.Anew, r.ended = anew, "" // what it was restored to may have others
 	return r.write(ctx)
 }
 
 func (r *registrar) forget() {
 	r.retire(r.now.Token)
-	r.now = registered{Root: r.now.Root, Access: r.now.Access, Old: r.now.Old, Anew: r.now.Anew}
+	r.now = registered{Root: r.now.Root, Access: r.now.Access, Old: r.now.Old, Anew: r.now.Anew, Gone: append(r.now.Gone, r.now.Self)}
+	r.now.Gone = r.now.Gone[max(0, len(r.now.Gone)-goneKept):]
 }
 
 // How the registration is, for Status.
@@ -315,5 +283,6 @@ func (r *registrar) refuse(err error) (time.Duration, error) {
 	if refused(err, http.StatusUnprocessableEntity) {
 		return lookEvery, nil
 	}
-	return refusedEvery, nil
+	r.refuses++
+	return refusedBackoff.Delay(r.refuses), nil
 }

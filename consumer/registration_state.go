@@ -21,14 +21,25 @@ type registered struct {
 	Access string    `json:"access,omitempty"` // sealed: with what the feed asks there, to cancel when it is configured no more
 	Self   string    `json:"self,omitempty"`   // the URL of the subscription; empty: there is none
 	UUID   string    `json:"uuid,omitempty"`
-	Since  time.Time `json:"since,omitzero"`  // when it was registered
-	Anew   time.Time `json:"anew,omitzero"`   // when another could follow the last that somebody else ended
-	Terms  terms     `json:"terms"`           // as the producer has them
-	Token  pushToken `json:"token"`           // as the producer has it
-	Sent   *sending  `json:"sent,omitempty"`  // what the producer has not answered yet
-	Spare  *spare    `json:"spare,omitempty"` // a token that the producer has refused with the rest
-	Old    []retired `json:"old,omitempty"`   // tokens that it may still use
+	Since  time.Time `json:"since,omitzero"` // when it was registered
+	Anew   time.Time `json:"anew,omitzero"`  // when another could follow the last that somebody else ended
+	Terms  terms     `json:"terms,omitzero"` // as the producer has them
+	Token  pushToken `json:"token,omitzero"` // as the producer has it
+	Sent   *sending  `json:"sent,omitempty"` // what the producer has not answered yet
+	Spare  pushToken `json:"spare,omitzero"` // one that the producer has refused with the rest, for the next attempt
+	Old    []retired `json:"old,omitempty"`  // tokens that it may still use
+	// Log is the log that the producer had when it took the terms. One that has another was restored, or replaced:
+	// it may have them as they were long ago.
+	Log entityevent.LogID `json:"log,omitempty"`
+	// Gone are the URLs of subscriptions that are no more, the newest last: a restored producer may have them again.
+	Gone []string `json:"gone,omitempty"`
 }
+
+// goneKept is how many ended subscriptions are remembered.
+const goneKept = 20
+
+// over says that all that is left are subscriptions that are no more.
+func (r registered) over() bool { return r.Access == "" }
 
 // terms are what a subscription is told once.
 type terms struct {
@@ -41,12 +52,7 @@ type terms struct {
 type pushToken struct {
 	ID      string    `json:"id"` // the jti
 	Expires time.Time `json:"expires,omitzero"`
-}
-
-// spare is a token that nobody has got, for the next attempt.
-type spare struct {
-	Token pushToken `json:"token"`
-	Text  string    `json:"text"` // sealed
+	Text    string    `json:"text,omitempty"` // sealed
 }
 
 // retired is a token that is revoked after a while, for pushes that are under way.
@@ -55,8 +61,8 @@ type retired struct {
 	Until time.Time `json:"until"`
 }
 
-// sending is what the producer is told: a new subscription, or new terms and another token of the one that there is.
-// It is repeated as it was, until it is answered.
+// sending is what the producer is told: a new subscription, or the terms and the token of the one that there is. It is
+// repeated as it was, until it is answered.
 type sending struct {
 	Key   string               `json:"key,omitempty"` // of a new one (Idempotency-Key)
 	To    string               `json:"to"`            // the URL
@@ -64,7 +70,7 @@ type sending struct {
 	Terms terms                `json:"terms"`
 	From  entityevent.Sequence `json:"from,omitempty"` // 0: now
 	Token pushToken            `json:"token"`
-	Text  string               `json:"text"` // the token's, sealed
+	Log   entityevent.LogID    `json:"log,omitempty"` // that we follow
 }
 
 // access is how a feed's requests are admitted.
@@ -126,20 +132,23 @@ func (r *registrar) admission() string {
 	return r.seal.Seal(string(text), r.place("access"))
 }
 
-// prepare notes what is sent, with a token that is issued for it. Of a crash in between only a token is left, which
-// sweep finds.
+// prepare notes what is sent. Terms that the producer should have already go with the token that it should have, all
+// else with one that is issued for it: of a crash in between only a token is left, which sweep finds.
 func (r *registrar) prepare(ctx context.Context, s sending) error {
-	if left := r.now.Spare; left != nil && time.Until(left.Token.Expires) > tokenLife-tokenRenew {
-		s.Token, s.Text = left.Token, left.Text
-	} else {
+	switch left := r.now.Spare; {
+	case s.Key == "" && r.good && r.now.Token.Text != "" && r.now.Terms == r.terms():
+		s.Token = r.now.Token
+	case left.Text != "" && time.Until(left.Expires) > tokenLife-tokenRenew:
+		s.Token = left
+	default:
 		text, issued, err := r.Authority.Issue(ctx, bearer.Token{Audience: bearer.Push(r.Name), Client: registrant(r.Name), Expires: time.Now().Add(tokenLife)})
 		if err != nil {
 			return err
 		}
-		s.Token, s.Text = pushToken{issued.ID, issued.Expires}, r.seal.Seal(text, r.place("token/"+issued.ID))
+		s.Token = pushToken{issued.ID, issued.Expires, r.seal.Seal(text, r.place("token/"+issued.ID))}
 	}
 	s.Begun, s.Terms = time.Now().UTC(), r.terms()
-	r.now.Root, r.now.Access, r.now.Sent, r.now.Spare = r.client.root, r.admission(), &s, nil
+	r.now.Root, r.now.Access, r.now.Sent, r.now.Spare = r.client.root, r.admission(), &s, pushToken{}
 	return r.write(ctx)
 }
 
@@ -152,12 +161,9 @@ func (r *registrar) sweep(ctx context.Context) (good bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	keep := map[string]bool{r.now.Token.ID: true}
+	keep := map[string]bool{r.now.Token.ID: true, r.now.Spare.ID: true}
 	if r.now.Sent != nil {
 		keep[r.now.Sent.Token.ID] = true
-	}
-	if r.now.Spare != nil {
-		keep[r.now.Spare.Token.ID] = true
 	}
 	for _, o := range r.now.Old {
 		keep[o.ID] = time.Now().Before(o.Until)

@@ -123,14 +123,14 @@ func TestAnswersToARegistration(t *testing.T) {
 		"500":               {slices.Repeat([]fate{says(500, "oh")}, 5), consumer.Registered, "", 6, time.Minute},
 		"503, Retry-After":  {[]fate{says(503, "later", "Retry-After", "600")}, consumer.Registering, "", 1, 11 * time.Minute},
 		"429, Retry-After":  {[]fate{says(429, "later", "Retry-After", "600")}, consumer.Registering, "", 1, 11 * time.Minute},
-		"403":               {[]fate{says(403, "callbackUrl: not a public address")}, consumer.Refused, "403 Forbidden: callbackUrl: not a public address", 1, hour + time.Minute},
-		"403 for ever":      {slices.Repeat([]fate{says(403, "no")}, 5), consumer.Refused, "no", 1, 5*hour + time.Minute},
-		"400":               {[]fate{says(400, "what?")}, consumer.Refused, "what?", 1, hour + time.Minute},
+		"403":               {[]fate{says(403, "callbackUrl: not a public address")}, consumer.Refused, "403 Forbidden: callbackUrl: not a public address", 1, 3 * time.Minute},
+		"403 for ever":      {slices.Repeat([]fate{says(403, "no")}, 5), consumer.Refused, "no", 1, 65 * time.Minute},
+		"400":               {[]fate{says(400, "what?")}, consumer.Refused, "what?", 1, 3 * time.Minute},
 		"422":               {[]fate{says(422, "fromSequence is above the newest event")}, consumer.Refused, "fromSequence", 1, 6 * time.Minute},
 		"401":               {slices.Repeat([]fate{says(401, "no")}, 10), consumer.Registering, "401", 6, hour},
 		"404 of the server": {slices.Repeat([]fate{says(404, "no")}, 4), consumer.Registered, "", 5, time.Minute},
 		"404 of a proxy":    {slices.Repeat([]fate{says404InHTML}, 4), consumer.Registered, "", 5, time.Minute},
-		"a token in it":     {[]fate{says(403, "bad token eyJhbGciOiJFZERTQSIs")}, consumer.Refused, "holds a token", 1, hour + time.Minute},
+		"a token in it":     {[]fate{says(403, "bad token eyJhbGciOiJFZERTQSIs")}, consumer.Refused, "holds a token", 1, 3 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
