@@ -33,9 +33,10 @@ func (t *Tasks) room() (lacking uint64, err error) {
 	return 0, nil
 }
 
-// makeRoom is room for a client, for whom the oldest results of those are dropped who hold more, or its own, if that
-// helps. The last one of each client stays.
-func (t *Tasks) makeRoom(ctx context.Context, client string) error {
+// makeRoom is room for a client, which has written so many bytes of a result: for it the oldest results of those are dropped
+// who hold more, or its own, if that helps. The last one of a client stays, unless it takes more than a quarter of all and
+// keeps the other from that.
+func (t *Tasks) makeRoom(ctx context.Context, client string, written uint64) error {
 	lacking, err := t.room()
 	if !errors.Is(err, errFull) {
 		return err
@@ -51,11 +52,18 @@ func (t *Tasks) makeRoom(ctx context.Context, client string) error {
 			}
 		}
 	}
+	all := written
+	for _, bytes := range held {
+		all += bytes
+	}
+	share := all / 4
+	poor := held[client]+written <= share
 	var dropped []*task
 	for made := uint64(0); made < lacking; {
 		most := ""
 		for name, of := range results {
-			if len(of) > 1 && (name == client || held[name] > held[client]) && (most == "" || held[name] > held[most]) {
+			may := len(of) > 1 && (name == client || held[name] > held[client]) || len(of) == 1 && poor && held[name] > share
+			if may && (most == "" || held[name] > held[most]) {
 				most = name
 			}
 		}
@@ -98,9 +106,9 @@ const resultSuffix = ".result"
 
 func (t *Tasks) path(id string) string { return filepath.Join(t.Folder, id+resultSuffix) }
 
-// remove removes what there is of a result.
+// remove removes what there is of a result. Who still reads it is cut off: else the room is not there until he is done.
 func (t *Tasks) remove(id string) error {
-	err := os.Remove(t.path(id))
+	err := errors.Join(os.Truncate(t.path(id), 0), os.Remove(t.path(id)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

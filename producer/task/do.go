@@ -114,7 +114,7 @@ func (t *Tasks) perform(ctx context.Context, k *task, s state, client producer.C
 	if o.Sequence, o.Log, err = r.shown.Head(ctx); err != nil {
 		return o, err
 	}
-	if r.file, err = t.createResult(t.path(k.id), func() error { return t.makeRoom(ctx, s.Client) }); err != nil {
+	if r.file, err = t.createResult(t.path(k.id), func() error { return t.makeRoom(ctx, s.Client, r.file.written()) }); err != nil {
 		return o, err
 	}
 	defer r.file.drop() // of what is finished there is nothing left to be dropped

@@ -69,7 +69,8 @@ const partial = ".partial"
 // errResult means that a result could not be written.
 var errResult = errors.New("the result cannot be written")
 
-// createResult begins the result that will stand at path. It asks room now and then whether there is some. All errors of the writer are errResult, wrapped.
+// createResult begins the result that will stand at path. It asks room now and then whether there is some. All errors
+// of the writer are errResult, wrapped.
 func (t *Tasks) createResult(path string, room func() error) (w *resultWriter, err error) {
 	defer wrap(&err)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -137,6 +138,14 @@ func (w *resultWriter) flush() error {
 	}
 	w.block = w.block[:0]
 	return w.write(w.packed)
+}
+
+// written is how many bytes there are in the file; 0 before it is there.
+func (w *resultWriter) written() uint64 {
+	if w == nil {
+		return 0
+	}
+	return uint64(w.at)
 }
 
 func (w *resultWriter) write(p []byte) error {
@@ -229,7 +238,7 @@ func (r *result) readFooter() error {
 
 func (r *result) blocks() int64 { return (r.size + blockSize - 1) / blockSize }
 
-// compressed is the result as gzip.
+// compressed is the result as gzip, which whoever reads it checks.
 func (r *result) compressed() io.ReadSeeker { return io.NewSectionReader(r.file, 0, r.packed) }
 
 // plain is the result without compression.

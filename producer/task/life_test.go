@@ -347,6 +347,38 @@ func TestDiskIsShared(t *testing.T) {
 	})
 }
 
+// TestOneResultDoesNotTakeAll: whoever holds less than a quarter gets room from one who holds more, be it in one result.
+// Who still reads what is dropped does not keep its room.
+func TestOneResultDoesNotTakeAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.listings(10, 2*task.BlockSize)
+		free := uint64(1 << 30)
+		folder := filepath.Join(r.dir, "results")
+		r.tasks.SetDisk(func() uint64 {
+			if len(r.files()) == 0 {
+				return 1 << 30
+			}
+			return free
+		}, func() uint64 { return 1 << 30 })
+		r.run()
+		hog := r.create(`{"type":"snapshot"}`)
+		r.done(hog)
+		reader, err := os.Open(filepath.Join(folder, r.files()[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reader.Close()
+		free = 512<<20 - 1
+		other := r.create(`{"type":"digest"}`, "Authorization: Bearer bob")
+		r.done(other, "Authorization: Bearer bob")
+		r.wantStatus(hog, "cancelled", "too little room")
+		if info, err := reader.Stat(); err != nil || info.Size() != 0 {
+			t.Errorf("%v, %v", info, err)
+		}
+	})
+}
+
 // TestDay: a result is kept for a day after the end, and its task.
 func TestDay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

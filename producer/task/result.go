@@ -34,10 +34,8 @@ func (a *asked) result(w http.ResponseWriter, r *http.Request) {
 		a.refuse(w, r, refused("You may see something else by now than when this result was made: POST /tasks for another"))
 		return
 	}
-	stored, err := openResult(a.path(a.task.id))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
-		a.logger().ErrorContext(r.Context(), "the result of a task is not to be read", "task", a.task.id, "err", err)
-		a.lose(r.Context())
+	stored, err := a.find(r.Context())
+	if err == nil && stored == nil {
 		err = &reply.Refusal{Status: http.StatusNotFound, Detail: lost}
 	}
 	if err != nil {
@@ -72,6 +70,20 @@ func (a *asked) result(w http.ResponseWriter, r *http.Request) {
 		a.logger().ErrorContext(r.Context(), "the result of a task is damaged", "task", a.task.id, "err", plain.err)
 		a.lose(r.Context())
 	}
+	if plain.err != nil {
+		panic(http.ErrAbortHandler) // a part of it must not look like a whole one
+	}
+}
+
+// find opens the result of a task that succeeded. It is nil if there is none, or not all of it: the task failed then.
+func (a *asked) find(ctx context.Context) (*result, error) {
+	stored, err := openResult(a.path(a.task.id))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
+		a.logger().ErrorContext(ctx, "the result of a task is not to be read", "task", a.task.id, "err", err)
+		a.lose(ctx)
+		return nil, nil //nolint:nilnil // as it says
+	}
+	return stored, err
 }
 
 // lost is what is told of a result that is there no more.
@@ -104,7 +116,7 @@ func ofParts(text string, most int) bool {
 		first, noFirst := strconv.ParseUint(from, 10, 63)
 		last, noLast := strconv.ParseUint(to, 10, 63)
 		switch {
-		case !dash, from == "" && noLast != nil, from != "" && noFirst != nil, to != "" && noLast != nil, from != "" && to != "" && last < first:
+		case !dash, from == "" && last == 0, from == "" && noLast != nil, from != "" && noFirst != nil, to != "" && noLast != nil, from != "" && to != "" && last < first:
 			return false
 		}
 	}

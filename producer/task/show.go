@@ -42,6 +42,18 @@ func (a *asked) show(w http.ResponseWriter, r *http.Request) {
 		}
 		h.Set("Preference-Applied", "wait="+strconv.Itoa(wait))
 	}
+	if a.state.Status == succeeded {
+		stored, err := a.find(r.Context())
+		if err == nil && stored != nil {
+			err = stored.Close()
+		} else if err == nil {
+			a.task, a.state, err = a.get(a.task.id, a.client.Name)
+		}
+		if err != nil {
+			a.refuse(w, r, err)
+			return
+		}
+	}
 	hal := reply.Preferred(r.Header, reply.JSON, reply.HAL) == reply.HAL
 	id, s := a.task.id, a.state
 	switch {
