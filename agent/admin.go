@@ -176,10 +176,23 @@ func (a *agent) listTokens(w http.ResponseWriter, r *http.Request) {
 	reply.Write(w, http.StatusOK, reply.JSON, tokens)
 }
 
+// revokeToken ends a token, and the sessions and channels of its client: nobody knows which of them were got with it.
 func (a *agent) revokeToken(w http.ResponseWriter, r *http.Request) {
-	if err := a.authority.Revoke(r.Context(), r.PathValue("id")); err != nil {
+	id := r.PathValue("id")
+	err := a.authority.Revoke(r.Context(), id)
+	var all []bearer.Token
+	if err == nil {
+		all, err = a.authority.List(r.Context())
+	}
+	if err != nil {
 		refuse(w, err)
 		return
+	}
+	for _, t := range all {
+		if t.ID == id && t.Audience == bearer.API {
+			a.box.End(t.Client)
+			a.sessions.End(t.Client)
+		}
 	}
 	w.WriteHeader(http.StatusNoContent)
 }

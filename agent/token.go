@@ -122,7 +122,7 @@ func (p *program) tokenRevokeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "revoke ID",
 		Short:   "End a token at once",
-		Long:    "revoke ends a token: what is asked with it from then on is refused, and so is a request that waits for news. The ID is that of `resosync token list`.",
+		Long:    "revoke ends a token: what is asked with it from then on is refused, and so is a request that waits for news.\nThe sessions and channels of its client end, too: their URLs need no token. The ID is that of `resosync token list`.",
 		Example: `  resosync token revoke 0198f3a2-5f6e-7c1d-9b1e-2f0a8c4d7e11`,
 		Args:    arguments(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
