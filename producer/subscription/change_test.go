@@ -143,7 +143,7 @@ func TestCancel(t *testing.T) {
 		says   string
 	}{
 		{`{"UUID": "00000000-0000-7000-8000-000000000000"}`, 403, "not that of the path"}, {`{"UUID": ""}`, 403, "not that of the path"},
-		{`{"UUID": 7}`, 400, "The member UUID may not be a JSON number"}, {`{"message": []}`, 400, "The member message"}, {`{`, 400, "not a JSON object"}, {`[]`, 400, "not a JSON object"},
+		{`{"UUID": 7}`, 400, "The member UUID may not be a JSON number"}, {`{"message": []}`, 400, "The member message"}, {`{`, 400, "not a JSON object"}, {`[]`, 400, "not a JSON object"}, {`null`, 400, "The body is null"},
 		{`{"message": "a\nb"}`, 403, "message"}, {`{"message": "` + strings.Repeat("x", 256) + `"}`, 403, "message"}, {strings.Repeat(" ", 64<<10) + `{}`, 413, "larger"},
 	} {
 		x.ask(whole, "PUT", "/subscriptions/"+id, c.body).wantRefused(t, c.status, c.says)

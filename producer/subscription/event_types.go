@@ -92,8 +92,9 @@ func (a *API) offered(ctx context.Context, client producer.Client) ([]string, er
 		return nil, err
 	}
 	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == eventResource })
+	names = append(names, a.exclusive(client)...) // before the first record, too
 	slices.Sort(names)
-	return names, nil
+	return slices.Compact(names), nil
 }
 
 // exclusive returns the event types that are pushed to an endpoint of the configuration alone, of those that a client

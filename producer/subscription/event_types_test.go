@@ -57,8 +57,8 @@ func TestEventTypes(t *testing.T) {
 	}
 	x.api.Fixed = []producer.Subscription{{Name: "b"}, {Name: "c", EventTypes: []string{"Property", "Showing"}}}
 	for client, want := range map[string][]string{
-		whole: {"Acme_Deal 1-to-many [continuous only-once]", "Property 1-to-1 [continuous]"},
-		owner: {"Acme_Deal 1-to-many [continuous only-once]", "Property 1-to-1 [continuous]"},
+		whole: {"Acme_Deal 1-to-many [continuous only-once]", "Property 1-to-1 [continuous]", "Showing 1-to-1 [continuous]"},
+		owner: {"Acme_Deal 1-to-many [continuous only-once]", "Property 1-to-1 [continuous]", "Showing 1-to-1 [continuous]"},
 		idx:   {"Media 1-to-many [continuous only-once]", "Property 1-to-1 [continuous]"}, // that it may see, whether there are records or not
 	} {
 		if got := x.eventTypes(client); !slices.Equal(got, want) {
@@ -80,6 +80,10 @@ func TestOneToOne(t *testing.T) {
 		try(whole, types).wantRefused(t, 403, "Showing is pushed to another endpoint alone (1-to-1)")
 	}
 	try(whole, `, "eventTypes": ["Property"]`).want(t, 201)
+	// It is listed before its first record.
+	if got := x.ask(whole, "GET", "/event-types/Showing", "").want(t, 200); !strings.Contains(got, `"model":"1-to-1"`) {
+		t.Error(got)
+	}
 	// A client that does not see these events has all that it sees, and learns nothing.
 	try(idx, "").want(t, 201)
 	try(idx, `, "eventTypes": ["Showing"]`).wantRefused(t, 403, `"Showing" is none that you may`)

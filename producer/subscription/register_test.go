@@ -92,7 +92,7 @@ func TestRegistrationRefused(t *testing.T) {
 		says   string
 	}{
 		{`{`, 400, "not a JSON object"}, {``, 403, "callbackUrl is missing"}, {`[]`, 400, "not a JSON object"}, {`"x"`, 400, "not a JSON object"}, {`{} {}`, 400, "not a JSON object"},
-		{`null`, 403, "callbackUrl is missing"}, {`{}`, 403, "callbackUrl is missing"}, {`{"callbackUrl": null}`, 403, "callbackUrl is missing"},
+		{`null`, 400, "The body is null"}, {`{}`, 403, "callbackUrl is missing"}, {`{"callbackUrl": null}`, 403, "callbackUrl is missing"},
 		{`{"callbackUrl": 7}`, 400, "The member callbackUrl may not be a JSON number"},
 		{with(`"callbackToken": {}`), 400, "The member callbackToken may not be a JSON object"},
 		{with(`"eventTypes": "Property"`), 400, "The member eventTypes may not be a JSON string"},
@@ -104,7 +104,7 @@ func TestRegistrationRefused(t *testing.T) {
 		{with(`"fromSequence": true`), 400, "fromSequence is no sequence"}, {with(`"fromSequence": 1.5`), 400, "fromSequence is no sequence"}, {with(`"fromSequence": ""`), 400, "fromSequence is no sequence"},
 		{with(`"fromSequence": -1`), 403, "may not be negative"},
 		{with(`"fromSequence": 2`), 422, "fromSequence is above the newest event, which is 1"}, {with(`"fromSequence": "9223372036854775807"`), 422, "above the newest"}, {with(`"fromSequence": 92233720368547758080`), 422, "above the newest"},
-		{with(`"mode": "twice"`), 403, "mode is none of those that there are: continuous, only-once"},
+		{with("\"consumerLabel\": \"\xff\""), 400, "is not UTF-8"}, {with(`"mode": "twice"`), 403, "mode is none of those that there are: continuous, only-once"},
 		{with(`"protocol": "xml"`), 403, "protocol is none of those that there are: hal, reso"},
 		{with(`"batchSize": 0`), 403, "batchSize is not within 1 and 5000"}, {with(`"batchSize": 5001`), 403, "batchSize is not within"},
 		{with(`"timeout": 0.5`), 403, "timeout is not within"}, {with(`"timeout": 61`), 403, "timeout is not within"}, {with(`"timeout": 1e300`), 403, "timeout is not within"}, {with(`"timeout": "soon"`), 403, "timeout is not within"}, {with(`"timeout": "1h"`), 403, "timeout is not within"}, {with(`"timeout": "-5s"`), 403, "timeout is not within"},

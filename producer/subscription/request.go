@@ -43,7 +43,13 @@ func (x *exchange) body() (members, error) {
 	}
 	x.r.Body = io.NopCloser(in)
 	var m members
-	return m, reply.Read(x.r, maxBody, &m)
+	if err := reply.Read(x.r, maxBody, &m); err != nil {
+		return nil, err
+	}
+	if m == nil { // what a program made of nothing may not cancel anything
+		return nil, refuse(http.StatusBadRequest, "The body is null: send an object, or no body")
+	}
+	return m, nil
 }
 
 // read takes a member over, if it is there. null is as good as absent.
