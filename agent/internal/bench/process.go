@@ -24,7 +24,7 @@ type process struct {
 	token string // of an agent, for everything
 	// Of those who wait: each client may have a share of all.
 	waiting []string
-	log   *os.File
+	log     *os.File
 }
 
 const agentConfig = `
