@@ -189,7 +189,7 @@ func TestCancelsWhatIsRestored(t *testing.T) {
 						f = again(f)
 						stop = keep(t, f)
 					}
-					pass(20 * time.Minute)
+					pass(30 * time.Minute) // a look, the grace of the token before, and another look
 					s := only(t, h, f)
 					if "/subscriptions/"+s.uuid == first {
 						t.Errorf("%+v", s)
