@@ -155,7 +155,7 @@ func (h *heard) Read(p []byte) (int, error) {
 	if n > 0 {
 		h.quiet.Reset(silence)
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = causeOf(h.ctx, err)
 	}
 	return n, err

@@ -90,14 +90,14 @@ func (m *maker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodDelete:
 		task.dropped = true
-		w.WriteHeader(204)
+		w.WriteHeader(http.StatusNoContent)
 	case strings.HasSuffix(path, "/result"):
 		task.serve(w, r)
 	case task.polled < m.polls:
 		task.polled++
 		w.Header().Set("Retry-After", "2")
 		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(202)
+		w.WriteHeader(http.StatusAccepted)
 		fmt.Fprint(w, `{"status":"running","progress":10}`)
 	default:
 		if task.done == nil {
@@ -145,7 +145,7 @@ func (m *maker) make(task *made, n int) {
 	if m.between != nil {
 		m.between()
 	}
-	count := 0
+	var count int
 	m.mu.Lock()
 	if task.Type == "snapshot" {
 		task.result, count = m.lines(task.Resources)

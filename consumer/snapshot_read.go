@@ -41,7 +41,7 @@ type batch struct {
 // says.
 func (l *loader) copyLines(ctx context.Context, m *mark, done finished) error {
 	ctx, cancel := context.WithCancel(ctx)
-	resp, lines, err := l.download(ctx, done)
+	resp, lines, err := l.download(ctx, done) //nolint:bodyclose // closed where it is read
 	if err != nil {
 		cancel()
 		return err

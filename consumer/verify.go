@@ -12,7 +12,7 @@ import (
 	"github.com/resosync/resosync/entityevent/digest"
 )
 
-// ErrNoDigest: the producer does not make what Verify compares with.
+// ErrNoDigest says that the producer does not make what Verify compares with.
 var ErrNoDigest = errors.New("the producer makes no digests")
 
 // VerifyProgress is how far Verify is.

@@ -331,10 +331,10 @@ func TestVerifyUnable(t *testing.T) {
 		}, consumer.ErrNoDigest, "resosync reconcile mls --dry-run"},
 		"refused": {func(m *maker) {
 			m.answer = func(w http.ResponseWriter, r *http.Request) bool {
-				if r.Method == "POST" {
+				if r.Method == http.MethodPost {
 					declined(w, 403, "not for you")
 				}
-				return r.Method == "POST"
+				return r.Method == http.MethodPost
 			}
 		}, consumer.ErrNoDigest, "not for you"},
 		"another log": {func(m *maker) {
