@@ -136,14 +136,14 @@ func open(ctx context.Context, c *config.Config, held *folder, root string, logg
 	return a, nil
 }
 
-// mostHeld is how many requests may wait for news: they take half of the files of the process at most, so that there is
-// one left for each that is answered, pushed or stored. 0: as many as may be held at all.
+// mostHeld is how many requests may wait for news: they leave a tenth of the files of the process to those
+// that are answered, pushed or stored. 0: as many as may be held at all.
 func mostHeld() int {
 	var files unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil || files.Cur/2 > 20_000 {
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil || files.Cur/10*9 > 20_000 {
 		return 0
 	}
-	return int(files.Cur / 2)
+	return int(files.Cur / 10 * 9)
 }
 
 // Close releases what open took.

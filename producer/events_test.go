@@ -488,7 +488,7 @@ func TestHeldRequestsAreLimited(t *testing.T) {
 	parked := park(openStore(t, t.TempDir()))
 	s := serve(t, parked, nil)
 	other := serve(t, parked, nil)
-	s.server.Holds = &producer.Holds{Most: 8} // two of a client
+	s.server.Holds = &producer.Holds{Most: 2}
 	other.server.Holds = s.server.Holds
 	for n := range 2 { // those that have ended do not count
 		first := s.hold(t, parked, "/EntityEvent?last_event=1000", "wait=60")

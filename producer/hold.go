@@ -21,17 +21,17 @@ const (
 	drainWithin = 2 * time.Second
 )
 
-// maxHeld is how many requests are held at a time: they take some 24 KB each. One client has a share of them, lest it
-// keep all others waiting in vain.
+// maxHeld is how many requests are held at a time: they take some 24 KB each. A quarter of them is
+// for others than the client that has most, lest it keep all from waiting.
 const (
 	maxHeld   = 20_000
-	heldShare = 4 // a quarter
+	forOthers = 4 // a quarter
 )
 
 // Holds are the requests that are held for news. Several servers and handlers may share one. The zero Holds are ready to
 // use.
 type Holds struct {
-	Most int // at a time, a quarter of them of one client. Each takes a file of the process. Default 20,000.
+	Most int // at a time, three quarters of them of one client. Each takes a file of the process. Default 20,000.
 
 	mu      sync.Mutex
 	drained bool
@@ -58,7 +58,7 @@ func (h *Holds) Begin(client string, d time.Duration) *Hold {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	most := cmp.Or(h.Most, maxHeld)
-	if len(h.held) >= most || h.of[client] >= max(1, most/heldShare) {
+	if len(h.held) >= most || h.of[client] >= most-most/forOthers {
 		return nil
 	}
 	h.begun++

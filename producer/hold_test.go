@@ -11,18 +11,20 @@ import (
 func TestShareOfHolds(t *testing.T) {
 	h := &producer.Holds{Most: 8}
 	var held []*producer.Hold
-	for _, client := range []string{"a", "a", "b", "b", "c", "c"} {
+	for _, client := range []string{"a", "a", "a", "a", "a", "a", "b", "b"} {
 		hold := h.Begin(client, time.Hour)
 		if hold == nil {
 			t.Fatal("less than its share", client)
 		}
-		if held = append(held, hold); len(held)%2 == 0 && h.Begin(client, time.Hour) != nil {
-			t.Fatal("more than its share", client)
+		if held = append(held, hold); len(held) == 6 && h.Begin("a", time.Hour) != nil {
+			t.Fatal("more than its share")
 		}
 	}
+	if h.Begin("c", time.Hour) != nil {
+		t.Fatal("more than all")
+	}
 	h.End(held[0])
-	held[0] = h.Begin("a", time.Hour)
-	if held[0] == nil || h.Begin("a", time.Hour) != nil {
+	if held[0] = h.Begin("a", time.Hour); held[0] == nil || h.Begin("a", time.Hour) != nil {
 		t.Error("what ended is not counted")
 	}
 	for _, hold := range held {

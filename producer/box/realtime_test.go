@@ -285,7 +285,7 @@ func TestRevokedAtOnce(t *testing.T) {
 func TestTooManyHeld(t *testing.T) {
 	parked := park(openStore(t))
 	s := serve(t, parked, gate{})
-	s.events.Holds = &producer.Holds{Most: 4} // one of a client
+	s.events.Holds = &producer.Holds{Most: 1}
 	first, _ := s.hold(parked, s.channel())
 	a := s.do("GET", s.channel())
 	if a.status != 503 || a.header.Get("Retry-After") != "30" || !strings.Contains(a.body, `"code":"unavailable"`) {

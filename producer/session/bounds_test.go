@@ -299,7 +299,7 @@ func TestListenersAreLimited(t *testing.T) {
 	for _, h := range held {
 		receive(t, h)
 	}
-	s.sessions.Holds = &producer.Holds{Most: 4} // one of a client
+	s.sessions.Holds = &producer.Holds{Most: 1}
 	one := s.listen(parked, events)
 	if a := s.do("GET", other, ""); a.status != 503 || a.header.Get("Retry-After") != "30" || a.header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%d %v %s", a.status, a.header, a.body)

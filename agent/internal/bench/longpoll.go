@@ -137,19 +137,15 @@ func (p *process) wait(ctx context.Context, n int, resource string) (*crowd, err
 		return c, err
 	}
 	address := strings.TrimPrefix(p.root, "http://")
-	const request = "GET /odata/EntityEvent?$filter=%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nAccept: application/json\r\nPrefer: wait=120\r\n\r\n"
-	filter := url.QueryEscape(fmt.Sprintf("EntityEventSequence gt %s and ResourceName eq '%s'", head, resource))
-	for i := range n {
-		token := p.token
-		if len(p.waiting) > 0 {
-			token = p.waiting[i%len(p.waiting)]
-		}
+	request := fmt.Sprintf("GET /odata/EntityEvent?$filter=%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nAccept: application/json\r\nPrefer: wait=120\r\n\r\n",
+		url.QueryEscape(fmt.Sprintf("EntityEventSequence gt %s and ResourceName eq '%s'", head, resource)), address, p.token)
+	for range n {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 		if err != nil {
 			return c, err
 		}
 		c.conns = append(c.conns, conn)
-		if _, err := fmt.Fprintf(conn, request, filter, address, token); err != nil {
+		if _, err := io.WriteString(conn, request); err != nil {
 			return c, err
 		}
 		c.group.Go(func() { c.read(conn) })

@@ -19,7 +19,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	only := flag.String("only", "", "run these parts only, comma-separated: append,page,requests,longpoll,push,slow,fanout,catchup,live")
-	waiters := flag.Int("waiters", 9_000, "requests that are held for news; they and a tenth more take half of the files at most")
+	waiters := flag.Int("waiters", 10_000, "requests that are held for news")
 	bareAt := flag.String("bare", "", "used by this program: be the bare handler at this address")
 	answer := flag.String("answer", "", "used by this program: what the bare handler answers, a file")
 	events := flag.Int("events", 5_000_000, "events in the large log")

@@ -22,9 +22,7 @@ type process struct {
 	cmd   *exec.Cmd
 	root  string // of its URLs
 	token string // of an agent, for everything
-	// Of those who wait: each client may have a share of all.
-	waiting []string
-	log     *os.File
+	log   *os.File
 }
 
 const agentConfig = `
@@ -34,10 +32,7 @@ producer:
   metadata: %s
   clients:
     - {name: bench, scopes: [read, write]}
-%s`
-
-// crowds are the clients who wait.
-const crowds = 5
+`
 
 // build builds the program, once.
 func (b *bench) build(ctx context.Context) (string, error) {
@@ -69,23 +64,14 @@ func (b *bench) producer(ctx context.Context, fill func(*sqlite.Store) error) (_
 	if err != nil {
 		return nil, err
 	}
-	names, others := []string{"bench"}, ""
-	for i := range crowds {
-		name := fmt.Sprintf("crowd%d", i)
-		names, others = append(names, name), others+"    - {name: "+name+", scopes: [read]}\n"
-	}
-	if err := os.WriteFile(filepath.Join(dir, "resosync.yaml"), fmt.Appendf(nil, agentConfig, address, schema, others), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "resosync.yaml"), fmt.Appendf(nil, agentConfig, address, schema), 0o600); err != nil {
 		return nil, err
 	}
-	var tokens []string
-	for _, name := range names {
-		issue := exec.CommandContext(ctx, program, "token", "issue", "--client", name)
-		issue.Dir = dir
-		token, err := issue.CombinedOutput()
-		if err != nil {
-			return nil, fmt.Errorf("resosync token issue: %w: %s", err, token)
-		}
-		tokens = append(tokens, strings.TrimSpace(string(token)))
+	issue := exec.CommandContext(ctx, program, "token", "issue", "--client", "bench", "--scope", "read,write")
+	issue.Dir = dir
+	token, err := issue.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("resosync token issue: %w: %s", err, token)
 	}
 	store, err := sqlite.Open(ctx, filepath.Join(dir, "data", "resosync.db"), sqlite.Options{})
 	if err != nil {
@@ -96,7 +82,7 @@ func (b *bench) producer(ctx context.Context, fill func(*sqlite.Store) error) (_
 	}
 	p, err := start(ctx, dir, address, program, "run")
 	if err == nil {
-		p.token, p.waiting = tokens[0], tokens[1:]
+		p.token = strings.TrimSpace(string(token))
 	}
 	return p, err
 }
