@@ -217,19 +217,9 @@ func (c *client) get(ctx context.Context, target, accept string, prefer ...strin
 		req.Header.Set("Prefer", strings.Join(prefer, ", "))
 	}
 	resp, err := c.http[c.errand].Do(req)
+	body, err := wholeOf(ctx, resp, err)
 	if err != nil {
-		if resp != nil {
-			resp.Body.Close()
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, withoutURL(err)
-	}
-	body, ok := resp.Body.(*whole)
-	if !ok {
-		resp.Body.Close()
-		return nil, fmt.Errorf("%w: a body of %T", errUnexpected, resp.Body)
+		return nil, err
 	}
 	text := body.buffer.Bytes()
 	switch {
@@ -246,7 +236,30 @@ func (c *client) get(ctx context.Context, target, accept string, prefer ...strin
 		body.Close()
 		return nil, err
 	}
-	return &answer{Status: resp.StatusCode, Header: resp.Header, Body: text, URL: resp.Request.URL, Close: func() { body.Close() }}, nil
+	return answerOf(resp, body), nil
+}
+
+// wholeOf returns the body of an answer, which was read to its end, or why there is none.
+func wholeOf(ctx context.Context, resp *http.Response, err error) (*whole, error) {
+	if err != nil {
+		if resp != nil {
+			resp.Body.Close()
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, withoutURL(err)
+	}
+	body, ok := resp.Body.(*whole)
+	if !ok {
+		resp.Body.Close()
+		return nil, fmt.Errorf("%w: a body of %T", errUnexpected, resp.Body)
+	}
+	return body, nil
+}
+
+func answerOf(resp *http.Response, body *whole) *answer {
+	return &answer{Status: resp.StatusCode, Header: resp.Header, Body: body.buffer.Bytes(), URL: resp.Request.URL, Close: func() { body.Close() }}
 }
 
 // proper recognises an error as OData writes it: JSON with an error object.

@@ -40,19 +40,9 @@ func (c *client) send(ctx context.Context, method, target string, body any, head
 		}
 	}
 	resp, err := c.exchange(req)
+	read, err := wholeOf(ctx, resp, err)
 	if err != nil {
-		if resp != nil {
-			resp.Body.Close()
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, withoutURL(err)
-	}
-	read, ok := resp.Body.(*whole)
-	if !ok {
-		resp.Body.Close()
-		return nil, fmt.Errorf("%w: a body of %T", errUnexpected, resp.Body)
+		return nil, err
 	}
 	text := read.buffer.Bytes()
 	switch {
@@ -67,7 +57,7 @@ func (c *client) send(ctx context.Context, method, target string, body any, head
 		read.Close()
 		return nil, err
 	}
-	return &answer{Status: resp.StatusCode, Header: resp.Header, Body: text, URL: resp.Request.URL, Close: func() { read.Close() }}, nil
+	return answerOf(resp, read), nil
 }
 
 // request is a request with what all of them carry. Its target is absolute.
