@@ -54,7 +54,7 @@ func route(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if allow == nil {
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: "nothing is served at this path: is the command of another version than the agent?"})
+		reply.Refuse(w, &reply.Error{Status: http.StatusNotFound, Detail: "nothing is served at this path: is the command of another version than the agent?"})
 		return
 	}
 	if slices.Contains(allow, r.Method) {
@@ -66,20 +66,20 @@ func route(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	reply.Refuse(w, &reply.Refusal{Status: http.StatusMethodNotAllowed, Detail: "not here: the methods are " + w.Header().Get("Allow")})
+	reply.Refuse(w, &reply.Error{Status: http.StatusMethodNotAllowed, Detail: "not here: the methods are " + w.Header().Get("Allow")})
 }
 
 // refuse answers one who was admitted with what an error means.
 func refuse(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, bearer.ErrNoToken), errors.Is(err, bearer.ErrNoClient):
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: err.Error()})
+		reply.Refuse(w, &reply.Error{Status: http.StatusNotFound, Detail: err.Error()})
 	case errors.Is(err, entityevent.ErrInvalid):
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Detail: err.Error()})
+		reply.Refuse(w, &reply.Error{Status: http.StatusUnprocessableEntity, Detail: err.Error()})
 	case errors.Is(err, entityevent.ErrUnavailable):
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusServiceUnavailable, Detail: err.Error(), Wait: time.Minute})
+		reply.Refuse(w, &reply.Error{Status: http.StatusServiceUnavailable, Detail: err.Error(), Wait: time.Minute})
 	default:
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusInternalServerError, Detail: err.Error()})
+		reply.Refuse(w, &reply.Error{Status: http.StatusInternalServerError, Detail: err.Error()})
 	}
 }
 

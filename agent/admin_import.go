@@ -29,12 +29,12 @@ type imported struct {
 func (a *agent) serveImport(w http.ResponseWriter, r *http.Request) {
 	n, next, err := inputs(r)
 	if err != nil {
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusBadRequest, Detail: err.Error()})
+		reply.Refuse(w, &reply.Error{Status: http.StatusBadRequest, Detail: err.Error()})
 		return
 	}
 	var result imported
 	if err := a.importAll(r.Context(), &result, r.URL.Query(), n, next); errors.Is(err, producer.ErrReplacing) {
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: err.Error()})
+		reply.Refuse(w, &reply.Error{Status: http.StatusConflict, Detail: err.Error()})
 		return
 	} else if err != nil {
 		result.Error = err.Error()         // beside what was imported before it

@@ -45,13 +45,13 @@ func (a *agent) serveResume(w http.ResponseWriter, r *http.Request) {
 	_, wanted := a.subscription(name)
 	switch {
 	case i < 0 && wanted:
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: fmt.Sprintf("subscription %q has not begun, so there is nothing to resume: it begins when the agent runs", name)})
+		reply.Refuse(w, &reply.Error{Status: http.StatusConflict, Detail: fmt.Sprintf("subscription %q has not begun, so there is nothing to resume: it begins when the agent runs", name)})
 		return
 	case i < 0:
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: fmt.Sprintf("there is no subscription %q: in the configuration there is %s, and resosync subscriptions lists those that were registered", name, a.subscriptionNames())})
+		reply.Refuse(w, &reply.Error{Status: http.StatusNotFound, Detail: fmt.Sprintf("there is no subscription %q: in the configuration there is %s, and resosync subscriptions lists those that were registered", name, a.subscriptionNames())})
 		return
 	case !wanted:
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: fmt.Sprintf("subscription %q is no longer in the configuration: add it to producer.subscriptions, and it goes on from %d", name, states[i].Cursor)})
+		reply.Refuse(w, &reply.Error{Status: http.StatusConflict, Detail: fmt.Sprintf("subscription %q is no longer in the configuration: add it to producer.subscriptions, and it goes on from %d", name, states[i].Cursor)})
 		return
 	}
 	var q resumeRequest
@@ -60,7 +60,7 @@ func (a *agent) serveResume(w http.ResponseWriter, r *http.Request) {
 	}
 	head, err := a.head(r.Context())
 	if err == nil && q.FromSequence != nil && *q.FromSequence > head {
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("the log ends at %d: name a sequence up to it", head)})
+		reply.Refuse(w, &reply.Error{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("the log ends at %d: name a sequence up to it", head)})
 		return
 	}
 	if err == nil {
@@ -105,7 +105,7 @@ type asideRecord struct {
 func (a *agent) feedOf(w http.ResponseWriter, r *http.Request) *consumer.Feed {
 	f := a.feed(r.PathValue("feed"))
 	if f == nil {
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: fmt.Sprintf("there is no feed %q in the configuration that the agent runs with", r.PathValue("feed"))})
+		reply.Refuse(w, &reply.Error{Status: http.StatusNotFound, Detail: fmt.Sprintf("there is no feed %q in the configuration that the agent runs with", r.PathValue("feed"))})
 	}
 	return f
 }
@@ -219,7 +219,7 @@ func (a *agent) serveBackup(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !filepath.IsAbs(q.Path) {
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Detail: "path must be absolute"})
+		reply.Refuse(w, &reply.Error{Status: http.StatusUnprocessableEntity, Detail: "path must be absolute"})
 		return
 	}
 	done := backedUp{Path: q.Path, Log: a.store.LogID()}
@@ -235,9 +235,9 @@ func (a *agent) serveBackup(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: err.Error()})
+		reply.Refuse(w, &reply.Error{Status: http.StatusConflict, Detail: err.Error()})
 	case errors.As(err, &unwritable):
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("%s cannot be written: %v: name a file in a folder that exists and that user %d, who writes it, may write",
+		reply.Refuse(w, &reply.Error{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("%s cannot be written: %v: name a file in a folder that exists and that user %d, who writes it, may write",
 			q.Path, unwritable.Err, os.Getuid())})
 	case err != nil:
 		refuse(w, err)
@@ -273,7 +273,7 @@ func (a *agent) serveKeepLog(w http.ResponseWriter, r *http.Request) {
 	was, err := producer.Disbelieve(r.Context(), a.store)
 	switch {
 	case errors.Is(err, producer.ErrNotRestored):
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusConflict, Detail: err.Error()})
+		reply.Refuse(w, &reply.Error{Status: http.StatusConflict, Detail: err.Error()})
 	case err != nil:
 		refuse(w, err)
 	default:
@@ -285,7 +285,7 @@ func (a *agent) serveKeepLog(w http.ResponseWriter, r *http.Request) {
 // readBody decodes a small body of JSON; if it cannot, it answers so and returns false.
 func readBody(w http.ResponseWriter, r *http.Request, into any) bool {
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(into); err != nil {
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusBadRequest, Detail: "the body is not JSON as expected: is the command of another version than the agent?"})
+		reply.Refuse(w, &reply.Error{Status: http.StatusBadRequest, Detail: "the body is not JSON as expected: is the command of another version than the agent?"})
 		return false
 	}
 	return true

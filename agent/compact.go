@@ -103,7 +103,7 @@ func (a *agent) serveCompact(w http.ResponseWriter, r *http.Request) {
 	done, err := a.compaction.once(r.Context())
 	switch {
 	case errors.Is(err, errStopping):
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusServiceUnavailable, Detail: "the agent is stopping; what was dropped stays dropped, and the next run does the rest"})
+		reply.Refuse(w, &reply.Error{Status: http.StatusServiceUnavailable, Detail: "the agent is stopping; what was dropped stays dropped, and the next run does the rest"})
 	case err != nil:
 		refuse(w, err)
 	default:

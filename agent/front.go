@@ -170,6 +170,6 @@ func refuseAs(w http.ResponseWriter, r *http.Request, status int, message string
 	case under(path, "/oauth"):
 		oauthError(w, status, oauthCode(status), message)
 	default:
-		reply.Refuse(w, &reply.Refusal{Status: status, Detail: message})
+		reply.Refuse(w, &reply.Error{Status: status, Detail: message})
 	}
 }

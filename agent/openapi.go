@@ -67,7 +67,7 @@ var description = sync.OnceValues(func() ([]byte, error) {
 func (h *routes) describe(w http.ResponseWriter, _ *http.Request) {
 	text, err := description()
 	if err != nil { // a test reads it
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusInternalServerError, Detail: "the description cannot be read"})
+		reply.Refuse(w, &reply.Error{Status: http.StatusInternalServerError, Detail: "the description cannot be read"})
 		return
 	}
 	const server = `"url":"`

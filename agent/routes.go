@@ -74,7 +74,7 @@ func (h *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	get := map[string]http.HandlerFunc{"": h.links, "/healthz": alive, "/readyz": h.readiness, "/metrics": h.metrics.ServeHTTP,
 		"/openapi.json": h.describe}[strings.TrimSuffix(path, "/")]
 	if get == nil {
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: "nothing is served at this path; GET / names what is"})
+		reply.Refuse(w, &reply.Error{Status: http.StatusNotFound, Detail: "nothing is served at this path; GET / names what is"})
 		return
 	}
 	reply.Serve(w, r, map[string]http.HandlerFunc{http.MethodGet: get})
@@ -115,7 +115,7 @@ func alive(w http.ResponseWriter, _ *http.Request) {
 
 func (h *routes) readiness(w http.ResponseWriter, r *http.Request) {
 	if reasons := texts(h.unready(r.Context())); len(reasons) > 0 {
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusServiceUnavailable, Detail: strings.Join(reasons, "; "), Wait: time.Minute,
+		reply.Refuse(w, &reply.Error{Status: http.StatusServiceUnavailable, Detail: strings.Join(reasons, "; "), Wait: time.Minute,
 			Members: map[string]any{"reasons": reasons}})
 		return
 	}

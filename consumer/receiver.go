@@ -67,12 +67,12 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 	feed := r.Feeds[feedName(req)]
 	if feed == nil {
-		refuse(w, req, &reply.Refusal{Status: http.StatusNotFound, Detail: "no such feed"})
+		refuse(w, req, &reply.Error{Status: http.StatusNotFound, Detail: "no such feed"})
 		return
 	}
 	position, err := r.receive(w, req, feed)
 	status := http.StatusOK
-	var refusal *reply.Refusal
+	var refusal *reply.Error
 	switch {
 	case err == nil:
 		r.accept(w, req, position)
@@ -84,13 +84,13 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		if req.Context().Err() == nil {
 			feed.storing.note(r.Logger, feed.Name, err)
 		}
-		refuse(w, req, &reply.Refusal{Status: status, Detail: "the push cannot be stored at present", Wait: shortestWait})
+		refuse(w, req, &reply.Error{Status: status, Detail: "the push cannot be stored at present", Wait: shortestWait})
 	}
 	feed.stats.push(status)
 }
 
 // refuse answers with a problem document. A request that carries no token at all has none that is invalid (RFC 6750, 3.1).
-func refuse(w http.ResponseWriter, req *http.Request, refusal *reply.Refusal) {
+func refuse(w http.ResponseWriter, req *http.Request, refusal *reply.Error) {
 	switch refusal.Status {
 	case http.StatusUnauthorized:
 		challenge := `Bearer realm="resosync"`
@@ -128,7 +128,7 @@ func feedName(req *http.Request) string {
 func (r *Receiver) receive(w http.ResponseWriter, req *http.Request, feed *Feed) (entityevent.Position, error) {
 	var none entityevent.Position
 	if req.Method != http.MethodPost {
-		return none, &reply.Refusal{Status: http.StatusMethodNotAllowed, Detail: "events are sent by POST"}
+		return none, &reply.Error{Status: http.StatusMethodNotAllowed, Detail: "events are sent by POST"}
 	}
 	if err := feed.Check(); err != nil {
 		return none, err
@@ -140,7 +140,7 @@ func (r *Receiver) receive(w http.ResponseWriter, req *http.Request, feed *Feed)
 	case feed.pushing <- struct{}{}:
 		defer func() { <-feed.pushing }()
 	default:
-		return none, &reply.Refusal{Status: http.StatusTooManyRequests, Detail: "too many pushes of this feed at the same time; send one after the other", Wait: shortestWait}
+		return none, &reply.Error{Status: http.StatusTooManyRequests, Detail: "too many pushes of this feed at the same time; send one after the other", Wait: shortestWait}
 	}
 	delivery, err := r.delivery(w, req, feed)
 	if err != nil {
@@ -176,17 +176,17 @@ func (r *Receiver) admit(req *http.Request, feed *Feed) error {
 	_, err := r.Authority.Verify(req.Context(), bearer.FromHeader(req.Header), bearer.Push(feed.Name))
 	switch {
 	case len(req.Header.Values("Authorization")) == 0:
-		return &reply.Refusal{Status: http.StatusUnauthorized, Detail: "a bearer token is wanted"}
+		return &reply.Error{Status: http.StatusUnauthorized, Detail: "a bearer token is wanted"}
 	case errors.Is(err, bearer.ErrAudience):
-		return &reply.Refusal{Status: http.StatusForbidden, Detail: "the token is for another feed or route"}
+		return &reply.Error{Status: http.StatusForbidden, Detail: "the token is for another feed or route"}
 	case errors.Is(err, bearer.ErrUnauthorized):
-		return &reply.Refusal{Status: http.StatusUnauthorized, Detail: "the token is missing, unknown, expired or revoked"}
+		return &reply.Error{Status: http.StatusUnauthorized, Detail: "the token is missing, unknown, expired or revoked"}
 	case err != nil:
 		return err
 	}
 	for _, name := range []string{"EntityEventSource", "ConsumerLabel"} {
 		if label := req.Header.Get(name); label != "" && feed.Label != "" && label != feed.Label {
-			return &reply.Refusal{Status: http.StatusForbidden, Detail: name + " names another feed than this"}
+			return &reply.Error{Status: http.StatusForbidden, Detail: name + " names another feed than this"}
 		}
 	}
 	return nil
@@ -195,7 +195,7 @@ func (r *Receiver) admit(req *http.Request, feed *Feed) error {
 // delivery reads the body and the headers that say what it covers.
 func (r *Receiver) delivery(w http.ResponseWriter, req *http.Request, feed *Feed) (d entityevent.Delivery, err error) {
 	if !isJSON(req.Header.Get("Content-Type")) {
-		return d, &reply.Refusal{Status: http.StatusUnsupportedMediaType, Detail: "send application/json or application/*+json"}
+		return d, &reply.Error{Status: http.StatusUnsupportedMediaType, Detail: "send application/json or application/*+json"}
 	}
 	d = entityevent.Delivery{Feed: feed.Name, Log: entityevent.LogID(req.Header.Get(logHeader))}
 	if len(d.Log) > 255 {
@@ -224,7 +224,7 @@ func (r *Receiver) delivery(w http.ResponseWriter, req *http.Request, feed *Feed
 		return d, malformed(err)
 	}
 	if len(d.Events) > maxEvents {
-		return d, &reply.Refusal{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("more than %d events in one push", maxEvents)}
+		return d, &reply.Error{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("more than %d events in one push", maxEvents)}
 	}
 	for _, e := range d.Events {
 		if d.Chained && (e.Sequence <= d.After || e.Sequence > d.Through) {
@@ -255,7 +255,7 @@ func (r *Receiver) body(w http.ResponseWriter, req *http.Request) (text []byte, 
 		defer gzips.put(z)
 		from = io.LimitReader(z, limit+1)
 	default:
-		return nil, nil, &reply.Refusal{Status: http.StatusUnsupportedMediaType, Detail: "the only Content-Encoding is gzip"}
+		return nil, nil, &reply.Error{Status: http.StatusUnsupportedMediaType, Detail: "the only Content-Encoding is gzip"}
 	}
 	buffer := buffers.Get().(*bytes.Buffer)
 	buffer.Reset()
@@ -272,16 +272,16 @@ func (r *Receiver) body(w http.ResponseWriter, req *http.Request) (text []byte, 
 
 func bodyProblem(err error) error {
 	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
-		return &reply.Refusal{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("a push has at most %d bytes", large.Limit)}
+		return &reply.Error{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("a push has at most %d bytes", large.Limit)}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return &reply.Refusal{Status: http.StatusRequestTimeout, Detail: fmt.Sprintf("the push took more than %v to arrive", bodyTime)}
+		return &reply.Error{Status: http.StatusRequestTimeout, Detail: fmt.Sprintf("the push took more than %v to arrive", bodyTime)}
 	}
 	return malformed(errors.New("the body cannot be read to its end"))
 }
 
 func malformed(err error) error {
-	return &reply.Refusal{Status: http.StatusBadRequest, Detail: err.Error()}
+	return &reply.Error{Status: http.StatusBadRequest, Detail: err.Error()}
 }
 
 // room refuses a push while too much is pending. The wait is how long what is pending will take.
@@ -299,7 +299,7 @@ func (r *Receiver) room(ctx context.Context, feed *Feed, d entityevent.Delivery)
 	}
 	wake(feed.apply)
 	wait := min(max(feed.state.drain(pending), shortestWait), longestWait)
-	return &reply.Refusal{Status: http.StatusTooManyRequests, Detail: "the inbox is full; send again later", Wait: wait}
+	return &reply.Error{Status: http.StatusTooManyRequests, Detail: "the inbox is full; send again later", Wait: wait}
 }
 
 // accept answers a push that is stored.

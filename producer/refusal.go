@@ -12,17 +12,17 @@ import (
 )
 
 // RefusalOf is what an error means to whoever asked for something that is not OData. No internal text leaves with it.
-func RefusalOf(err error) *reply.Refusal {
-	var refusal *reply.Refusal
+func RefusalOf(err error) *reply.Error {
+	var refusal *reply.Error
 	switch {
 	case errors.As(err, &refusal):
 		return refusal
 	case errors.Is(err, bearer.ErrUnauthorized):
-		return &reply.Refusal{Status: http.StatusUnauthorized, Detail: "A valid bearer token is needed"}
+		return &reply.Error{Status: http.StatusUnauthorized, Detail: "A valid bearer token is needed"}
 	case errors.Is(err, ErrForbidden), errors.Is(err, bearer.ErrAudience):
-		return &reply.Refusal{Status: http.StatusForbidden, Detail: "The token does not allow this"}
+		return &reply.Error{Status: http.StatusForbidden, Detail: "The token does not allow this"}
 	}
-	return &reply.Refusal{Status: http.StatusServiceUnavailable, Detail: "The store cannot answer now. Try again.", Wait: 5 * time.Second}
+	return &reply.Error{Status: http.StatusServiceUnavailable, Detail: "The store cannot answer now. Try again.", Wait: 5 * time.Second}
 }
 
 // Refuse answers r with a problem document, and logs an error that is not the asker's. An answer to one who is gone is
@@ -33,7 +33,7 @@ func Refuse(w http.ResponseWriter, r *http.Request, err error, logger *slog.Logg
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", Challenge(r))
 	case http.StatusServiceUnavailable:
-		var known *reply.Refusal
+		var known *reply.Error
 		if errors.As(err, &known) {
 			break
 		}

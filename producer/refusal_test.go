@@ -31,8 +31,8 @@ func TestRefuse(t *testing.T) {
 		{bearer.ErrAudience, "Bearer x", 403, "", false},
 		{fmt.Errorf("x: %w", entityevent.ErrUnavailable), "Bearer x", 503, "Retry-After: 5", false},
 		{errors.New("internal text"), "Bearer x", 503, "Retry-After: 5", true},
-		{&writing.Refusal{Status: 422, Detail: "internal text that is none"}, "Bearer x", 422, "", false},
-		{&writing.Refusal{Status: 503, Detail: "full", Wait: 3e9}, "Bearer x", 503, "Retry-After: 3", false},
+		{&writing.Error{Status: 422, Detail: "internal text that is none"}, "Bearer x", 422, "", false},
+		{&writing.Error{Status: 503, Detail: "full", Wait: 3e9}, "Bearer x", 503, "Retry-After: 3", false},
 	} {
 		var log bytes.Buffer
 		r := httptest.NewRequest(http.MethodGet, "/", nil)

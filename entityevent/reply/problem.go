@@ -13,9 +13,9 @@ import (
 	"unicode/utf8"
 )
 
-// Refusal is an error that is answered with a problem document. Its detail is for the people of whoever asked: it holds
+// Error is an error that is answered with a problem document. Its detail is for the people of whoever asked: it holds
 // no secrets and nothing internal, and says what to do.
-type Refusal struct {
+type Error struct {
 	Status  int
 	Detail  string
 	Type    string         // a URI. Default about:blank, with the status as title.
@@ -24,10 +24,10 @@ type Refusal struct {
 	Members map[string]any // beside those of every problem document
 }
 
-func (r *Refusal) Error() string { return r.Detail }
+func (r *Error) Error() string { return r.Detail }
 
 // Refuse answers with a problem document. It names the occurrence by the request, as the log does.
-func Refuse(w http.ResponseWriter, r *Refusal) {
+func Refuse(w http.ResponseWriter, r *Error) {
 	h := w.Header()
 	if r.Wait > 0 {
 		h.Set("Retry-After", Seconds(r.Wait))
@@ -70,28 +70,28 @@ func weight(parameters []string) float64 {
 	return 1
 }
 
-// Read reads a body of JSON, at most limit bytes, into v; members that v does not have are ignored. Its error is a *Refusal:
+// Read reads a body of JSON, at most limit bytes, into v; members that v does not have are ignored. Its error is an *Error:
 // 400, 413 or 415.
 func Read(r *http.Request, limit int64, v any) error {
 	if kind := r.Header.Get("Content-Type"); kind != "" && !isJSON(kind) {
-		return &Refusal{Status: http.StatusUnsupportedMediaType, Detail: "The body must be application/json"}
+		return &Error{Status: http.StatusUnsupportedMediaType, Detail: "The body must be application/json"}
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, limit))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return &Refusal{Status: http.StatusRequestEntityTooLarge, Detail: "The body is larger than " + strconv.FormatInt(limit, 10) + " bytes"}
+		return &Error{Status: http.StatusRequestEntityTooLarge, Detail: "The body is larger than " + strconv.FormatInt(limit, 10) + " bytes"}
 	case err != nil:
-		return &Refusal{Status: http.StatusBadRequest, Detail: "The body ended early"}
+		return &Error{Status: http.StatusBadRequest, Detail: "The body ended early"}
 	case !utf8.Valid(raw):
-		return &Refusal{Status: http.StatusBadRequest, Detail: "The body is not UTF-8"}
+		return &Error{Status: http.StatusBadRequest, Detail: "The body is not UTF-8"}
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
 		var kind *json.UnmarshalTypeError
 		if errors.As(err, &kind) && kind.Field != "" {
-			return &Refusal{Status: http.StatusBadRequest, Detail: "The member " + kind.Field + " may not be a JSON " + kind.Value}
+			return &Error{Status: http.StatusBadRequest, Detail: "The member " + kind.Field + " may not be a JSON " + kind.Value}
 		}
-		return &Refusal{Status: http.StatusBadRequest, Detail: "The body is not a JSON object as it is described in /openapi.json"}
+		return &Error{Status: http.StatusBadRequest, Detail: "The body is not a JSON object as it is described in /openapi.json"}
 	}
 	return nil
 }

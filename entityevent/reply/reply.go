@@ -86,7 +86,7 @@ func Serve(w http.ResponseWriter, r *http.Request, methods map[string]http.Handl
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	Refuse(w, &Refusal{Status: http.StatusMethodNotAllowed, Detail: "Not here: the methods are " + text})
+	Refuse(w, &Error{Status: http.StatusMethodNotAllowed, Detail: "Not here: the methods are " + text})
 }
 
 // Preferred returns which of the media types the Accept header likes best: of equals the one offered first, which is

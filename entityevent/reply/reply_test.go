@@ -53,7 +53,7 @@ func TestServe(t *testing.T) {
 func TestRefuse(t *testing.T) {
 	w := httptest.NewRecorder()
 	w.Header().Set("X-Request-Id", "a b")
-	reply.Refuse(w, &reply.Refusal{Status: http.StatusTooManyRequests, Detail: "slower", Wait: 1500 * time.Millisecond, Members: map[string]any{"status": "nonsense", "limit": 3}})
+	reply.Refuse(w, &reply.Error{Status: http.StatusTooManyRequests, Detail: "slower", Wait: 1500 * time.Millisecond, Members: map[string]any{"status": "nonsense", "limit": 3}})
 	const want = `{"detail":"slower","instance":"urn:request-id:a%20b","limit":3,"status":429,"title":"Too Many Requests","type":"about:blank"}`
 	if got := strings.TrimSpace(w.Body.String()); got != want {
 		t.Errorf("%s", got)
@@ -78,13 +78,13 @@ func TestRead(t *testing.T) {
 		{"application/json", `{"n": 3} {}`, 400},
 		{"application/json", `{"n":` + strings.Repeat(" ", 100) + `3}`, 413},
 	} {
-		r := httptest.NewRequest("POST", "/", strings.NewReader(c.body))
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(c.body))
 		r.Header.Set("Content-Type", c.kind)
 		var into struct {
 			N int `json:"n"`
 		}
 		err := reply.Read(r, 64, &into)
-		var refusal *reply.Refusal
+		var refusal *reply.Error
 		switch {
 		case c.want == 0 && (err != nil || into.N != 3):
 			t.Errorf("%s: %v, %d", c.body, err, into.N)

@@ -42,7 +42,7 @@ func Refuse(w http.ResponseWriter, status int, message string) {
 
 // fail answers with what an error means to the asker. An answer to one who is gone is aborted.
 func (e *Events) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var known *reply.Refusal
+	var known *reply.Error
 	refusal := producer.RefusalOf(err)
 	switch {
 	case refusal.Status == http.StatusUnauthorized:

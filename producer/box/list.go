@@ -93,7 +93,7 @@ func (e *Events) read(r *http.Request) (list, error) {
 		return list{}, err
 	}
 	if p.after > 0 && p.after < page.Floor {
-		return list{}, &reply.Refusal{Status: http.StatusGone, Detail: fmt.Sprintf(
+		return list{}, &reply.Error{Status: http.StatusGone, Detail: fmt.Sprintf(
 			"Events up to %d were forgotten for good, so what follows %d is not all that happened: begin anew with stream_position=0", page.Floor, p.after)}
 	}
 	answer := list{ChunkSize: len(page.Events), Next: p.after, Entries: make([]entry, len(page.Events))}
@@ -149,7 +149,7 @@ func parsePosition(text string, absent position) (position, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || strings.IndexFunc(text, func(c rune) bool { return c < '0' || c > '9' }) >= 0 {
-		return position{}, &reply.Refusal{Status: http.StatusBadRequest,
+		return position{}, &reply.Error{Status: http.StatusBadRequest,
 			Detail: "stream_position is neither now, 0, nor a next_stream_position of an earlier answer"}
 	}
 	return position{after: entityevent.Sequence(n)}, nil
@@ -163,7 +163,7 @@ func parseLimit(query url.Values) (int, error) {
 	}
 	n, err := strconv.ParseUint(text, 10, 63)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return 0, &reply.Refusal{Status: http.StatusBadRequest, Detail: "limit is not a number of events, from 0 to " + strconv.Itoa(maxLimit)}
+		return 0, &reply.Error{Status: http.StatusBadRequest, Detail: "limit is not a number of events, from 0 to " + strconv.Itoa(maxLimit)}
 	}
 	return int(min(n, maxLimit)), nil
 }

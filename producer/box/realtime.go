@@ -69,7 +69,7 @@ func (e *Events) await(r *http.Request, name string, p position) (string, error)
 	}
 	hold := e.holds().Begin(c.client.Name, min(held, time.Until(c.ends)))
 	if hold == nil {
-		return "", &reply.Refusal{Status: http.StatusServiceUnavailable, Wait: 30 * time.Second,
+		return "", &reply.Error{Status: http.StatusServiceUnavailable, Wait: 30 * time.Second,
 			Detail: "Too many requests wait for news here, or too many of yours: ask again after the time in Retry-After"}
 	}
 	defer e.holds().End(hold)

@@ -20,14 +20,14 @@ import (
 // held is how long a listener waits.
 const held = 30 * time.Second
 
-var errUnknown = &reply.Refusal{Status: http.StatusNotFound, Detail: "There is no such session: it was idle for an hour, its client has gone, or this agent was started anew. Make another one with POST /api/sessions"}
+var errUnknown = &reply.Error{Status: http.StatusNotFound, Detail: "There is no such session: it was idle for an hour, its client has gone, or this agent was started anew. Make another one with POST /api/sessions"}
 
 func tooMany(detail string, wait time.Duration) error {
-	return &reply.Refusal{Status: http.StatusTooManyRequests, Wait: wait, Detail: detail}
+	return &reply.Error{Status: http.StatusTooManyRequests, Wait: wait, Detail: detail}
 }
 
 func full(detail string, wait time.Duration) error {
-	return &reply.Refusal{Status: http.StatusServiceUnavailable, Wait: wait, Detail: detail}
+	return &reply.Error{Status: http.StatusServiceUnavailable, Wait: wait, Detail: detail}
 }
 
 // make answers POST /api/sessions.
@@ -102,11 +102,11 @@ func (s *Sessions) take(r *http.Request, token string) (event, error) {
 	}
 	switch {
 	case body.Type == nil || *body.Type == "" || utf8.RuneCountInString(*body.Type) > maxType:
-		return event{}, &reply.Refusal{Status: http.StatusBadRequest, Detail: "The member type must be a text of 1 to " + strconv.Itoa(maxType) + " characters"}
+		return event{}, &reply.Error{Status: http.StatusBadRequest, Detail: "The member type must be a text of 1 to " + strconv.Itoa(maxType) + " characters"}
 	case body.Data == nil:
-		return event{}, &reply.Refusal{Status: http.StatusBadRequest, Detail: "The member data is missing: it may be any JSON"}
+		return event{}, &reply.Error{Status: http.StatusBadRequest, Detail: "The member data is missing: it may be any JSON"}
 	case *body.Type == "entity_event" || *body.Type == "status":
-		return event{}, &reply.Refusal{Status: http.StatusBadRequest, Detail: "Events of the type " + *body.Type + " are the agent's: give yours another type"}
+		return event{}, &reply.Error{Status: http.StatusBadRequest, Detail: "Events of the type " + *body.Type + " are the agent's: give yours another type"}
 	}
 	kind, err := json.Marshal(*body.Type)
 	if err != nil {
@@ -255,7 +255,7 @@ func lastEvent(r *http.Request) (int64, error) {
 	}
 	n, err := strconv.ParseUint(text, 10, 63)
 	if err != nil {
-		return 0, &reply.Refusal{Status: http.StatusBadRequest, Detail: "last_event is not the number of an event"}
+		return 0, &reply.Error{Status: http.StatusBadRequest, Detail: "last_event is not the number of an event"}
 	}
 	return int64(n), nil
 }

@@ -98,7 +98,7 @@ func (s *Sessions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	below, ok := strings.CutPrefix(path, "/api/sessions/")
 	token, rest, _ := strings.Cut(below, "/")
 	if !ok || rest != "events" || token == "" {
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: "There is nothing here: POST /api/sessions, and then ask for {token}/events below it"})
+		reply.Refuse(w, &reply.Error{Status: http.StatusNotFound, Detail: "There is nothing here: POST /api/sessions, and then ask for {token}/events below it"})
 		return
 	}
 	reply.Serve(w, r, map[string]http.HandlerFunc{

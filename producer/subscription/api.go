@@ -151,8 +151,8 @@ func (a *API) view(client producer.Client) entityevent.View {
 	return entityevent.View{Feed: a.Feed, Mask: client.Mask}
 }
 
-func refuse(status int, detail string) *reply.Refusal {
-	return &reply.Refusal{Status: status, Detail: detail}
+func refuse(status int, detail string) *reply.Error {
+	return &reply.Error{Status: status, Detail: detail}
 }
 
 // answer sends a document, as HAL or plain JSON.

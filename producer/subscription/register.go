@@ -189,7 +189,7 @@ func (x *exchange) position(client producer.Client, body members) (entityevent.S
 	case err != nil:
 		return 0, err
 	case from > page.Head:
-		return 0, &reply.Refusal{Status: http.StatusUnprocessableEntity,
+		return 0, &reply.Error{Status: http.StatusUnprocessableEntity,
 			Detail: fmt.Sprintf("fromSequence is above the newest event, which is %d: leave it out to begin with what comes next", page.Head)}
 	case from > 0 && from < page.Floor:
 		return 0, refuse(http.StatusForbidden, fmt.Sprintf("Some of what follows %d was forgotten: begin at 0, or load all records and begin at %d", from, page.Floor))

@@ -42,7 +42,7 @@ type askedRange struct {
 }
 
 func refused(format string, args ...any) error {
-	return &reply.Refusal{Status: http.StatusForbidden, Detail: fmt.Sprintf(format, args...)}
+	return &reply.Error{Status: http.StatusForbidden, Detail: fmt.Sprintf(format, args...)}
 }
 
 // create answers POST /tasks. The task is durable when it is answered.

@@ -25,10 +25,10 @@ func (a *asked) result(w http.ResponseWriter, r *http.Request) {
 	s := a.state
 	switch {
 	case !s.over():
-		a.refuse(w, r, &reply.Refusal{Status: http.StatusNotFound, Detail: "The task is not done yet: ask " + a.href(a.task.id)})
+		a.refuse(w, r, &reply.Error{Status: http.StatusNotFound, Detail: "The task is not done yet: ask " + a.href(a.task.id)})
 		return
 	case s.Status != succeeded:
-		a.refuse(w, r, &reply.Refusal{Status: http.StatusNotFound, Detail: "The task has no result: " + s.Detail})
+		a.refuse(w, r, &reply.Error{Status: http.StatusNotFound, Detail: "The task has no result: " + s.Detail})
 		return
 	case s.Outcome.Sight != sight(a.client):
 		a.refuse(w, r, refused("You may see something else by now than when this result was made: POST /tasks for another"))
@@ -36,7 +36,7 @@ func (a *asked) result(w http.ResponseWriter, r *http.Request) {
 	}
 	stored, err := a.find(r.Context())
 	if err == nil && stored == nil {
-		err = &reply.Refusal{Status: http.StatusNotFound, Detail: lost}
+		err = &reply.Error{Status: http.StatusNotFound, Detail: lost}
 	}
 	if err != nil {
 		a.refuse(w, r, err)
@@ -126,7 +126,7 @@ func ofParts(text string, most int) bool {
 // refusing is an http.ResponseWriter that answers in its own words where others refuse.
 type refusing struct {
 	http.ResponseWriter
-	refusal *reply.Refusal // nil: nobody refused
+	refusal *reply.Error // nil: nobody refused
 }
 
 var refusals = map[int]string{
@@ -140,7 +140,7 @@ func (w *refusing) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // WriteHeader implements http.ResponseWriter.
 func (w *refusing) WriteHeader(status int) {
 	if status >= 400 {
-		w.refusal = &reply.Refusal{Status: status, Detail: refusals[status]}
+		w.refusal = &reply.Error{Status: status, Detail: refusals[status]}
 		return
 	}
 	w.ResponseWriter.WriteHeader(status)

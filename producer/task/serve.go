@@ -9,7 +9,7 @@ import (
 	"github.com/resosync/resosync/producer"
 )
 
-var errNoTask = &reply.Refusal{Status: http.StatusNotFound, Detail: "There is no task here: it was never yours, or ended more than a day ago. POST /tasks for another"}
+var errNoTask = &reply.Error{Status: http.StatusNotFound, Detail: "There is no task here: it was never yours, or ended more than a day ago. POST /tasks for another"}
 
 // ServeHTTP implements http.Handler, for /tasks and what is below. Held requests are answered when Holds are drained.
 func (t *Tasks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -37,7 +37,7 @@ func (t *Tasks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case len(path) == 4 && path[1] == "tasks" && path[3] == "result":
 		reply.Serve(w, r, map[string]http.HandlerFunc{http.MethodGet: a.result})
 	default:
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusNotFound, Detail: "There is nothing here"})
+		reply.Refuse(w, &reply.Error{Status: http.StatusNotFound, Detail: "There is nothing here"})
 	}
 }
 

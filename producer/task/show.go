@@ -59,7 +59,7 @@ func (a *asked) show(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case s.Status == failed || s.Status == cancelled:
 		// Pollers of long-running operations show their users error, and no other member.
-		reply.Refuse(w, &reply.Refusal{Status: http.StatusUnprocessableEntity, Title: s.Status, Detail: s.Detail,
+		reply.Refuse(w, &reply.Error{Status: http.StatusUnprocessableEntity, Title: s.Status, Detail: s.Detail,
 			Members: map[string]any{"error": map[string]any{"code": s.Status, "message": s.Detail}}})
 	case s.Status == succeeded && hal:
 		h.Set("Location", a.Root+resultOf(id))
@@ -102,7 +102,7 @@ func (a *asked) wait(w http.ResponseWriter, r *http.Request, d time.Duration) er
 	hold := a.holds().Begin(a.client.Name, d)
 	if hold == nil {
 		w.Header().Set("Connection", "close")
-		return &reply.Refusal{Status: http.StatusServiceUnavailable, Wait: 30 * time.Second, Detail: "Too many requests wait here, or too many of yours: ask again after the time in Retry-After, or without Prefer: wait"}
+		return &reply.Error{Status: http.StatusServiceUnavailable, Wait: 30 * time.Second, Detail: "Too many requests wait here, or too many of yours: ask again after the time in Retry-After, or without Prefer: wait"}
 	}
 	defer a.holds().End(hold)
 	select {

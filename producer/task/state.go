@@ -156,9 +156,9 @@ func (t *Tasks) add(ctx context.Context, id string, s state) error {
 	var err error
 	switch {
 	case open >= maxOpen:
-		err = &reply.Refusal{Status: 429, Wait: 30 * time.Second, Detail: fmt.Sprintf("%d tasks of yours are not done yet: wait for them, or cancel some (DELETE)", open)}
+		err = &reply.Error{Status: 429, Wait: 30 * time.Second, Detail: fmt.Sprintf("%d tasks of yours are not done yet: wait for them, or cancel some (DELETE)", open)}
 	case kept >= cmp.Or(t.most, maxKept):
-		err = &reply.Refusal{Status: 429, Wait: time.Hour, Detail: fmt.Sprintf("%d tasks of yours ended within a day, and no more are kept: ask less often", kept)}
+		err = &reply.Error{Status: 429, Wait: time.Hour, Detail: fmt.Sprintf("%d tasks of yours ended within a day, and no more are kept: ask less often", kept)}
 	default:
 		t.tasks[id] = k
 	}
