@@ -15,6 +15,14 @@ import (
 type outage struct {
 	entityevent.Store
 	receive, apply atomic.Bool // does not work
+	emptied        atomic.Bool // tells of no pending events
+}
+
+func (s *outage) Depth(ctx context.Context, feed string) (int64, error) {
+	if s.emptied.Load() {
+		return 0, nil
+	}
+	return s.Store.Depth(ctx, feed)
 }
 
 func (s *outage) Apply(ctx context.Context, c entityevent.Commit) ([]entityevent.Outcome, error) {

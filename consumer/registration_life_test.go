@@ -86,7 +86,7 @@ func TestResumesWhenPushesAreTaken(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 		s.apply.Store(true)
-		f.Register.MaxPending = 3
+		s.emptied.Store(true)
 		pass(2 * time.Hour)
 		if h.open()[0].status != "suspended" {
 			t.Error("resumed while nothing can be stored")
@@ -526,7 +526,6 @@ func TestRegistrationKeepsSecrets(t *testing.T) {
 		shown, stored := fmt.Sprintf("%+v", status(t, f).Registration), registrations(t, f)
 		pass(2 * time.Hour)
 		h.change(func(s *hook) { s.status, s.message = "suspended", "the subscriber refuses the token "+s.token })
-		f.Register.MaxPending = 1
 		pass(10 * time.Minute)
 		shown += fmt.Sprintf("%+v", status(t, f).Registration)
 		stop()

@@ -324,6 +324,7 @@ func TestPushesInANewLog(t *testing.T) {
 		p.Subscription.BatchEvents = 5
 		start(t, p)
 		first := s.next(t)
+		synctest.Wait() // now the log is named anew
 		want = append(want, put(t, store, "local", 2)...)
 		if want[15] <= want[14]+1<<31 {
 			t.Fatalf("%v", want)

@@ -245,6 +245,9 @@ func (w *world) live() {
 		w.settle("equal after rest")
 	}
 	w.note("over")
+	w.mu.Lock()
+	w.ended = true
+	w.mu.Unlock()
 	if l := w.producer.alive(); l != nil {
 		w.checkProducer(l.store)
 	}

@@ -37,6 +37,7 @@ type world struct {
 
 	mu       sync.Mutex
 	calm     bool      // faults are over
+	ended    bool      // nothing is noted any more: what ends does so in no order
 	renameAt time.Time // when the producer's log gets another name; zero: it keeps it
 	broken   []string
 	over     chan struct{} // closed when an invariant is broken
@@ -71,6 +72,9 @@ func (w *world) note(what string) {
 	fmt.Fprintf(h, "%d %s", since, what)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.ended {
+		return
+	}
 	w.sum += h.Sum64()
 	w.count++
 	if *showTrace != "" {
