@@ -183,3 +183,18 @@ func TestResumeFrom(t *testing.T) {
 		t.Errorf("pushed %s, want [1-3]", got)
 	}
 }
+
+// TestSubscriptionsOfPages: a list of another agent is read page by page, whatever stands before its paths.
+func TestSubscriptionsOfPages(t *testing.T) {
+	s := newShell(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		pages := map[string]string{
+			"/base/subscriptions?client=vendor":         `"_links": {"next": {"href": "/base/subscriptions?after=b&client=vendor"}}, "_embedded": {"subscriptions": [{"UUID": "a"}, {"UUID": "b"}]}`,
+			"/base/subscriptions?after=b&client=vendor": `"_links": {"next": {"href": "/base/subscriptions?after=c&client=vendor"}}, "_embedded": {"subscriptions": [{"UUID": "c"}]}`,
+			"/base/subscriptions?after=c&client=vendor": `"_links": {"next": {"href": "/base/subscriptions?after=c&client=vendor"}}, "_embedded": {"subscriptions": [{"UUID": "d"}]}`,
+		}
+		fmt.Fprint(w, "{", pages[r.RequestURI], "}")
+	}))
+	defer server.Close()
+	s.must(0, `(?s)^a\t.*\nb\t.*\nc\t.*\nd\t[^\n]*\n$`, "subscriptions", "--url", server.URL+"/base", "--token", "x", "--client", "vendor")
+}

@@ -40,26 +40,18 @@ It asks the agent of the configuration or, with --url, another: there it lists t
 					p.printSubscription(one)
 					return nil
 				}
-				path := "/subscriptions"
-				if client != "" {
-					path += "?client=" + url.QueryEscape(client)
-				}
-				var list struct {
-					Embedded struct {
-						Subscriptions []subscriptionDocument `json:"subscriptions"`
-					} `json:"_embedded"`
-				}
-				if err := s.exchange(ctx, http.MethodGet, path, nil, nil, &list); err != nil {
+				list, err := s.listSubscriptions(ctx, client)
+				if err != nil {
 					return err
 				}
 				if p.json {
 					all := []any{}
-					for _, one := range list.Embedded.Subscriptions {
+					for _, one := range list {
 						all = append(all, one.raw)
 					}
 					return p.printJSON(all)
 				}
-				for _, one := range list.Embedded.Subscriptions {
+				for _, one := range list {
 					p.printSubscription(one)
 				}
 				return nil
@@ -69,6 +61,33 @@ It asks the agent of the configuration or, with --url, another: there it lists t
 	c.Flags().StringVar(&client, "client", "", "only those of the client with this `NAME`")
 	at.flags(c)
 	return c
+}
+
+// listSubscriptions returns the registered subscriptions of a client, or all that may be seen, page by page.
+func (s *session) listSubscriptions(ctx context.Context, client string) (all []subscriptionDocument, err error) {
+	query := url.Values{}
+	if client != "" {
+		query.Set("client", client)
+	}
+	for {
+		var page struct {
+			Links struct {
+				Next struct{ Href string } `json:"next"`
+			} `json:"_links"`
+			Embedded struct {
+				Subscriptions []subscriptionDocument `json:"subscriptions"`
+			} `json:"_embedded"`
+		}
+		if err := s.exchange(ctx, http.MethodGet, strings.TrimSuffix("/subscriptions?"+query.Encode(), "?"), nil, nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Embedded.Subscriptions...)
+		next, err := url.Parse(page.Links.Next.Href)
+		if err != nil || next.Query().Get("after") <= query.Get("after") { // there is none, or none that goes on
+			return all, nil
+		}
+		query.Set("after", next.Query().Get("after"))
+	}
 }
 
 // aboutSubscription asks for a registered subscription, or what is below it.

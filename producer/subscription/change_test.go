@@ -3,6 +3,7 @@ package subscription_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,48 @@ func TestList(t *testing.T) {
 	}
 	x.ask(whole, "GET", "/subscriptions?client="+other, "").wantRefused(t, 403, "Only the admin token")
 	x.ask(owner, "GET", "/subscriptions?client=nobody", "").wantRefused(t, 403, "no client of this name")
+}
+
+// A list that does not go into one page is read on by its links, whole and without repetition.
+func TestListOfPages(t *testing.T) {
+	t.Parallel()
+	x := newRig(t)
+	var own []string
+	for range 1001 {
+		own = append(own, x.register(whole, ""))
+	}
+	x.register(other, "")
+	for _, c := range []struct{ client, target, second string }{
+		{whole, "/subscriptions", "/subscriptions?after=" + own[999]},
+		{owner, "/subscriptions?page=2&client=" + whole, "/subscriptions?after=" + own[999] + "&client=" + whole},
+	} {
+		var got []string
+		targets := []string{c.target}
+		for next := c.target; next != ""; {
+			var list struct {
+				Links      map[string]struct{ Href string } `json:"_links"`
+				TotalCount int
+				Embedded   struct {
+					Subscriptions []struct{ UUID string }
+				} `json:"_embedded"`
+			}
+			if err := json.Unmarshal([]byte(x.ask(c.client, "GET", next, "").want(t, 200)), &list); err != nil {
+				t.Fatal(err)
+			}
+			if list.TotalCount != len(own) {
+				t.Errorf("%s: %d in all", next, list.TotalCount)
+			}
+			for _, s := range list.Embedded.Subscriptions {
+				got = append(got, s.UUID)
+			}
+			if next = list.Links["next"].Href; next != "" {
+				targets = append(targets, next)
+			}
+		}
+		if !slices.Equal(got, own) || !slices.Equal(targets, []string{c.target, c.second}) {
+			t.Errorf("%d subscriptions by %v", len(got), targets)
+		}
+	}
 }
 
 // TestOthers: what is another client's is not there, in the same words as what does not exist.

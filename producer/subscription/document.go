@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,9 +45,14 @@ func (a *API) represent(r *registration, s producer.SubscriptionState) document 
 	}
 }
 
-// list answers with the caller's subscriptions; the admin token sees all, or those of ?client.
+// listed is how many subscriptions are in one page of the list.
+const listed = 1000
+
+// list answers with the caller's subscriptions; the admin token sees all, or those of ?client. What does not go into one
+// page is behind its link next.
 func (x *exchange) list() error {
-	name := x.r.URL.Query().Get("client")
+	query := x.r.URL.Query()
+	name := query.Get("client")
 	if _, known := x.Clients(x.who.Name); known || name != "" {
 		owner, err := x.owner()
 		if err != nil {
@@ -62,18 +70,41 @@ func (x *exchange) list() error {
 	if err != nil {
 		return err
 	}
-	shown := []document{}
-	for _, r := range all {
-		if state, there := states[r.UUID]; there && (name == "" || r.Client == name) {
-			shown = append(shown, x.represent(r, state))
-		}
+	all = slices.DeleteFunc(all, func(r *registration) bool {
+		_, there := states[r.UUID]
+		return !there || name != "" && r.Client != name
+	})
+	links := reply.Links{"self": reply.Link{Href: x.href(listPath(query))}, "event-types": reply.Link{Href: x.href("/event-types")},
+		"subscription": reply.Link{Href: x.href("/subscriptions/{uuid}"), Templated: true}}
+	page, after := all, strings.ToLower(query.Get("after"))
+	for len(page) > 0 && page[0].UUID <= after {
+		page = page[1:]
+	}
+	if len(page) > listed {
+		page = page[:listed]
+		query.Set("after", page[listed-1].UUID)
+		links["next"] = reply.Link{Href: x.href(listPath(query))}
+	}
+	shown := make([]document, len(page))
+	for i, r := range page {
+		shown[i] = x.represent(r, states[r.UUID])
 	}
 	return x.answer(http.StatusOK, map[string]any{
-		"_links": reply.Links{"self": reply.Link{Href: x.href("/subscriptions")}, "event-types": reply.Link{Href: x.href("/event-types")},
-			"subscription": reply.Link{Href: x.href("/subscriptions/{uuid}"), Templated: true}},
-		"totalCount": len(shown),
+		"_links":     links,
+		"totalCount": len(all),
 		"_embedded":  map[string]any{"subscriptions": shown},
 	})
+}
+
+// listPath is a page of the list, with what its query means here.
+func listPath(query url.Values) string {
+	is := url.Values{}
+	for _, name := range []string{"client", "after"} {
+		if query.Has(name) {
+			is.Set(name, query.Get(name))
+		}
+	}
+	return strings.TrimSuffix("/subscriptions?"+is.Encode(), "?")
 }
 
 // read answers with one subscription.
