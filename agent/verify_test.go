@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -215,6 +216,7 @@ func TestSnapshotLoadIsKilled(t *testing.T) {
 	c.plant(t)
 	differ := `mls: Property A: no longer there
 mls: Property K00005: another content
+mls: Property K00008: another content
 mls: Property K03006: missing here
 mls: Property K99999: no longer there
 mls: not equal, .*resosync reconcile mls.*resosync sync mls --full`
@@ -225,7 +227,7 @@ mls: not equal, .*resosync reconcile mls.*resosync sync mls --full`
 		Resources []struct{ Differs []struct{ Key, What string } }
 	}
 	printed := c.consumer.must(1, `"equal":false`, "verify", "--json").stdout
-	if err := json.Unmarshal([]byte(printed), &found); err != nil || found.Equal || len(found.Resources) != 1 || len(found.Resources[0].Differs) != 4 {
+	if err := json.Unmarshal([]byte(printed), &found); err != nil || found.Equal || len(found.Resources) != 1 || len(found.Resources[0].Differs) != 5 {
 		t.Errorf("%v: %s", err, printed)
 	}
 	c.consumer.must(0, `mls: `, "reconcile", "mls")
@@ -236,11 +238,11 @@ mls: not equal, .*resosync reconcile mls.*resosync sync mls --full`
 	}
 }
 
-// plant changes the copy behind the consumer's back, which does not run.
+// plant changes the copy behind the consumer's back, which does not run: also a body behind the store's, beside its hash.
 func (c *copied) plant(t *testing.T) {
 	t.Helper()
 	// They stand still from now on, as the producer has them for its client.
-	for _, i := range []int{5, 3006} {
+	for _, i := range []int{5, 8, 3006} {
 		req, err := http.NewRequest(http.MethodPut, c.root+"/Property('"+key(i)+"')", strings.NewReader(listed(i, 1_000_003)))
 		if err != nil {
 			t.Fatal(err)
@@ -272,6 +274,18 @@ func (c *copied) plant(t *testing.T) {
 	}
 	if err := errors.Join(err, store.Close()); err != nil {
 		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(c.consumer.dir, "data", "resosync.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	altered, err := db.ExecContext(t.Context(), `UPDATE records SET body = replace(body, '"cccc', '"dddd') WHERE key = ?`, key(8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := altered.RowsAffected(); n != 1 || err != nil {
+		t.Fatal(n, err)
 	}
 }
 
