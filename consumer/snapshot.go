@@ -157,14 +157,18 @@ func (l *loader) readSnapshot(ctx context.Context, m *mark, watched bool) error 
 }
 
 // recollect touches what may have been applied while nobody watched, in a run before this one: whatever has an
-// event between the snapshot's beginning and the cursor. All of that was fetched after its event, or will be.
+// event between the snapshot's beginning and the present end of the log. Pushes may have brought events beyond the cursor.
 func (l *loader) recollect(ctx context.Context, m *mark, after entityevent.Sequence) error {
 	position, err := l.Store.Position(ctx, l.Name)
 	if err != nil {
 		return err
 	}
 	start := time.Now()
-	for after < position.Sequence {
+	head, err := l.newest(ctx)
+	if err != nil {
+		return ofJob(err)
+	}
+	for after < head.through {
 		page, err := l.eventsAfter(ctx, position, after, atOnce)
 		switch {
 		case err != nil:
