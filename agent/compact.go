@@ -120,7 +120,8 @@ log stays about as long as there are records. Whoever reads it from 0 comes to t
 reading it misses nothing. The agent does it by itself, as ` + "`compact`" + ` in the configuration says.
 
 With ` + "`forget: 3y`" + ` in the configuration it also drops the last events of records that are gone for three years.
-A reader who stands before these is told to load anew.`,
+A reader who stands before these is told to load anew. A subscription that none of them was for is moved past them
+first, also while no agent runs.`,
 		Example: `  resosync compact
   resosync compact --json`,
 		Args: arguments(cobra.NoArgs),

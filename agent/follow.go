@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,7 +27,7 @@ func (a *agent) follow(held *folder, anonymous *producer.Client) {
 	a.callbacks = dialer.Client()
 	a.teardown.add("close callbacks", func() error { a.callbacks.CloseIdleConnections(); return nil })
 	a.pushers = &pushers{fixed: a.subscriptions, build: a.pusher, logger: a.logger}
-	a.compaction.before = a.pushers.skipInvisible
+	a.compaction.before = func(ctx context.Context) { a.pushers.skipInvisible(ctx, a.pushable) }
 	feed := servedFeed(a.config)
 	secrets := seal.New(a.authority.Key)
 	a.registered = &subscription.API{Store: a.store, Gate: a.gate, Clients: a.gate.client, Feed: feed, Schema: a.schemas[feed], Callbacks: dialer,
@@ -66,6 +69,16 @@ const resultsFolder = "results"
 
 // push pushes to all subscriptions until ctx ends.
 func (a *agent) push(ctx context.Context) error { return a.pushers.run(ctx, a.registered.Active) }
+
+// pushable lists what push would push to. While the store does not have the profiles of the configuration nobody knows
+// what is for whom.
+func (a *agent) pushable(ctx context.Context) ([]producer.Subscription, error) {
+	if _, changed, err := a.store.PlanProfiles(ctx, a.profiles); err != nil || changed {
+		return nil, cmp.Or(err, errors.New(profilesDiffer))
+	}
+	registered, _, err := a.registered.Plan(ctx)
+	return slices.Concat(a.subscriptions, registered), err
+}
 
 // deregister ends what feeds registered with their producers that are no longer in the configuration, until ctx ends.
 func (a *agent) deregister(ctx context.Context) error {

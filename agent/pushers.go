@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -136,11 +135,25 @@ func (p *pushers) wakeAll() {
 	}
 }
 
-// skipInvisible has all store their positions past what is not for them.
-func (p *pushers) skipInvisible(ctx context.Context) {
+// skipInvisible has all store their positions past what is not for them: those that are pushed to or, while nothing is
+// pushed, those that idle lists.
+func (p *pushers) skipInvisible(ctx context.Context, idle func(context.Context) ([]producer.Subscription, error)) {
+	var all []*producer.Pusher
 	p.mu.Lock()
-	all := slices.Collect(maps.Values(p.byName))
+	under := p.ctx != nil
+	for _, one := range p.byName {
+		all = append(all, one.Pusher)
+	}
 	p.mu.Unlock()
+	if !under {
+		subs, err := idle(ctx)
+		if err != nil && ctx.Err() == nil {
+			p.logger.Warn("positions were not moved past what is forgotten now: subscriptions may be suspended for that", "err", err)
+		}
+		for _, s := range subs {
+			all = append(all, p.build(s))
+		}
+	}
 	for _, one := range all {
 		if err := one.SkipInvisible(ctx); err != nil && ctx.Err() == nil {
 			p.logger.Warn("position was not moved past what is forgotten now: the subscription may be suspended for that", "subscription", one.Subscription.Name, "err", err)

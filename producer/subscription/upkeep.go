@@ -14,35 +14,51 @@ import (
 // go on when they are resumed. One whose client is no longer in the configuration, or whose secrets cannot be opened, or
 // whose event types now belong to an endpoint of the configuration, is suspended with that reason instead.
 func (a *API) Active(ctx context.Context) ([]producer.Subscription, error) {
-	all, err := a.registrations(ctx)
+	subs, stopping, err := a.Plan(ctx)
 	if err != nil {
 		return nil, err
+	}
+	for _, s := range stopping {
+		if err := a.suspend(ctx, s.UUID, s.Reason); err != nil {
+			return nil, err
+		}
+	}
+	return subs, nil
+}
+
+// Stopping is a registered subscription that Active suspends.
+type Stopping struct {
+	UUID   string `json:"uuid"`
+	Client string `json:"client"`
+	Reason string `json:"reason"` // for people
+}
+
+// Plan says what Active would return now, and which active ones it would suspend. It changes nothing.
+func (a *API) Plan(ctx context.Context) (subs []producer.Subscription, stopping []Stopping, err error) {
+	all, err := a.registrations(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	states, err := a.states(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var subs []producer.Subscription
 	for _, r := range all {
 		state, there := states[r.UUID]
 		if !there || state.Status == producer.Cancelled {
 			continue
 		}
 		sub, reason, err := a.revive(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		if reason == "" {
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case reason == "":
 			subs = append(subs, sub)
-			continue
-		}
-		if state.Status == producer.Active {
-			if err := a.suspend(ctx, r.UUID, reason); err != nil {
-				return nil, err
-			}
+		case state.Status == producer.Active:
+			stopping = append(stopping, Stopping{r.UUID, r.Client, reason})
 		}
 	}
-	return subs, nil
+	return subs, stopping, nil
 }
 
 // revive is what is pushed to, or why it cannot be.
