@@ -190,7 +190,7 @@ func (p *program) checkStore(ctx context.Context, c *config.Config) []finding {
 	if now.Profiles != "" {
 		f.Text += "; " + now.Profiles
 	}
-	return append([]finding{f}, profiles...)
+	return slices.Concat([]finding{f}, profiles, stoppingFindings(now.Registered.Stopping))
 }
 
 // checkProfiles says what of the profiles no record has. Where metadata are configured they were held to these.

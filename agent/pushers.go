@@ -139,8 +139,8 @@ func (p *pushers) wakeAll() {
 // pushed, those that idle lists.
 func (p *pushers) skipInvisible(ctx context.Context, idle func(context.Context) ([]producer.Subscription, error)) {
 	var all []*producer.Pusher
+	under := p.underWay()
 	p.mu.Lock()
-	under := p.ctx != nil
 	for _, one := range p.byName {
 		all = append(all, one.Pusher)
 	}
@@ -159,6 +159,13 @@ func (p *pushers) skipInvisible(ctx context.Context, idle func(context.Context) 
 			p.logger.Warn("position was not moved past what is forgotten now: the subscription may be suspended for that", "subscription", one.Subscription.Name, "err", err)
 		}
 	}
+}
+
+// underWay says whether run is.
+func (p *pushers) underWay() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ctx != nil
 }
 
 // stats are the totals since the agent's start: of each subscription of the configuration, and of all that are registered.

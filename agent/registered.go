@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/resosync/resosync/producer"
+	"github.com/resosync/resosync/producer/subscription"
 )
 
 // registeredStatus is how the subscriptions are that clients registered. Their callbacks are their owners' business: what
@@ -17,6 +18,8 @@ type registeredStatus struct {
 	Since     time.Time `json:"since,omitzero"` // when the oldest of them was committed
 	// Subscriptions are those that are not cancelled, the oldest first: registeredShown at most.
 	Subscriptions []subscriptionStatus `json:"subscriptions"`
+	// Stopping are the active ones that an agent would suspend as it starts. Only while none runs.
+	Stopping []subscription.Stopping `json:"stopping,omitempty"`
 }
 
 // registeredShown is how many registered subscriptions are shown one by one.
@@ -101,4 +104,22 @@ func (p *program) printRegistered(now registeredStatus) {
 		p.printf("and %s; in all %s active and %s suspended: resosync subscriptions\n", plural(int64(more), "registered subscription"),
 			count(int64(now.Active)), count(int64(now.Suspended)))
 	}
+	for _, f := range stoppingFindings(now.Stopping) {
+		p.printf("%s: %s\n    %s\n", f.Subject, f.Text, f.Remedy)
+	}
+}
+
+// stoppingFindings says which registered subscriptions the agent would suspend as it starts, and why. It is no failure:
+// who is no longer in the configuration was perhaps taken out of it for that.
+func stoppingFindings(all []subscription.Stopping) (findings []finding) {
+	for _, s := range all[:min(len(all), registeredShown)] {
+		findings = append(findings, finding{Subject: "subscription " + s.UUID + " of " + s.Client, OK: true,
+			Text:   "it is suspended when the agent starts: " + s.Reason,
+			Remedy: "if that is not meant, put it right before that; to end it: resosync cancel " + s.UUID})
+	}
+	if more := len(all) - len(findings); more > 0 {
+		findings = append(findings, finding{Subject: "subscriptions", OK: true, Text: plural(int64(more), "registered subscription") + " more are suspended when the agent starts",
+			Remedy: "all are listed by: resosync status --json"})
+	}
+	return findings
 }

@@ -63,6 +63,9 @@ func (a *agent) status(ctx context.Context) status {
 	if err == nil {
 		err = a.counts(ctx, &s)
 	}
+	if err == nil && !a.pushers.underWay() {
+		_, s.Registered.Stopping, err = a.registered.Plan(ctx)
+	}
 	if err == nil {
 		var changed bool
 		if _, changed, err = a.store.PlanProfiles(ctx, a.profiles); changed {
