@@ -18,6 +18,9 @@ type resumeRequest struct {
 	FromSequence *entityevent.Sequence `json:"fromSequence,omitempty"` // nil: where it stands
 }
 
+// fromNow is the position after all events that there are.
+const fromNow = "now"
+
 func (p *program) resumeCommand() *cobra.Command {
 	var at place
 	var from string
@@ -29,15 +32,18 @@ producer.subscriptions or, if it was registered, by its UUID. A subscription is 
 token, said that the callback is gone, or took nothing for a day; ` + "`resosync status`" + ` says why. One that waits for its next
 try makes it at once.
 
-With --from it goes on after another sequence: what comes after it is pushed, again or never.`,
+With --from it goes on after another sequence: what comes after it is pushed, also what was pushed before; what lies
+between the old position and a later one is skipped, and never pushed. --from now goes on after the newest event, and so
+skips all that waits: the subscriber has to read that by itself. With --url the token needs the scope read for it.`,
 		Example: `  resosync status
   resosync resume vendor-b
+  resosync resume vendor-b --from now
   resosync resume 01890a5d-ac96-774b-bcce-b302099a8057 --from 1200
   resosync resume 01890a5d-ac96-774b-bcce-b302099a8057 --url https://sync.acme.example --token "$ACME_TOKEN"`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			var q resumeRequest
-			if from != "" {
+			if from != "" && from != fromNow {
 				var err error
 				if q.FromSequence, err = position(from); err != nil {
 					return err
@@ -48,6 +54,13 @@ With --from it goes on after another sequence: what comes after it is pushed, ag
 				return usagef("with --url it must be the UUID of a subscription")
 			}
 			return p.withPlace(c, at, func(ctx context.Context, s *session) error {
+				if from == fromNow {
+					head, err := s.newest(ctx, "/odata")
+					if err != nil {
+						return fmt.Errorf("the head of the log: %w", err)
+					}
+					q.FromSequence = &head
+				}
 				if err == nil {
 					registered := p.resumeRegistered(ctx, s, args[0], q)
 					if at.url != "" || !isStatus(registered, http.StatusNotFound) {
@@ -58,7 +71,7 @@ With --from it goes on after another sequence: what comes after it is pushed, ag
 			})
 		},
 	}
-	c.Flags().StringVar(&from, "from", "", "go on after this sequence `N` (default: where it stands)")
+	c.Flags().StringVar(&from, "from", "", "go on after this sequence `N`, or after the newest event: now (default: where it stands)")
 	at.flags(c)
 	return c
 }

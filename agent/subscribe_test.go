@@ -83,12 +83,14 @@ func TestSubscribeCommands(t *testing.T) {
 			s.must(0, `(?s)"registered": {\s+"active": 2,\s+"suspended": 0,\s+"cancelled": 0`, "status", "--json")
 
 			s.must(0, `^subscription `+id+` goes on after 2\n`, "resume", id, "--from", "2")
+			s.must(0, `^subscription `+id+` goes on after 3\n`, "resume", id, "--from", "now")
 			s.must(1, `there is no subscription "01890a5d.*in the configuration there is none, and`, "resume", "01890a5d-ac96-774b-bcce-b302099a8057")
 			s.must(1, `there is no subscription "nobody"`, "resume", "nobody")
 			if running {
 				at := []string{"--url", "http://" + address + "/odata", "--token", token}
 				s.must(0, `^`+id+`\t[^\n]*\n$`, append([]string{"subscriptions"}, at...)...)
 				s.must(0, `^subscription `+id+` goes on after \d\n`, append([]string{"resume", id}, at...)...)
+				s.must(0, `^subscription `+id+` goes on after 3\n`, append([]string{"resume", id, "--from", "now"}, at...)...)
 				s.must(1, `there is no registered subscription "`+shown.UUID+`": resosync subscriptions lists`, append([]string{"cancel", shown.UUID}, at...)...)
 				third := strings.TrimSpace(s.must(0, `^[0-9a-f-]{36}\n$`, append([]string{"subscribe", hook}, at...)...).stdout)
 				s.must(0, `^subscription `+third+` is cancelled, at 3\n`, append([]string{"cancel", third}, at...)...)
@@ -116,7 +118,7 @@ func TestSubscribeCommands(t *testing.T) {
 				{"subscribe", hook, "--client", "vendor", "--token", "x"}, {"subscribe", hook, "--url", "here"}, {"subscribe", hook, "--client", "vendor", "--timeout", "5"},
 				{"subscribe", hook, "--client", "vendor", "--callback-token", "-", "--secret", "-"}, {"subscriptions", id, "more"}, {"subscriptions", id, "--client", "vendor"},
 				{"subscribe", hook, "--client", "vendor", "--mode", "bogus"}, {"subscribe", hook, "--client", "vendor", "--protocol", "xml"},
-				{"cancel"}, {"resume"}, {"resume", id, "--from", "now"}, {"resume", id, "--token", "x"},
+				{"cancel"}, {"resume"}, {"resume", id, "--from", "then"}, {"resume", id, "--token", "x"},
 			} {
 				s.pipe("one\ntwo\n", args...).must(t, 2, `See resosync.* --help`, strings.Join(args, " "))
 			}
@@ -181,6 +183,17 @@ func TestResumeFrom(t *testing.T) {
 	agent.terminate(t)
 	if got := fmt.Sprintf("%s", pushes); got != "[1-3]" {
 		t.Errorf("pushed %s, want [1-3]", got)
+	}
+
+	s.pipe(`{"ListingKey":"skipped"}`, "import", "--resource", "Property", "-").must(t, 0, "1 new", "import")
+	s.must(0, `^subscription fixed goes on after 4\nno agent runs`, "resume", "fixed", "--from", "now")
+	s.must(0, `"cursor": 4`, "resume", "fixed", "--from", "now", "--json")
+	agent.start(t)
+	s.pipe(`{"ListingKey":"pushed"}`, "import", "--resource", "Property", "-").must(t, 0, "1 new", "import")
+	s.await(`subscription fixed: active at 5`, "status")
+	agent.terminate(t)
+	if got := fmt.Sprintf("%s", pushes); !strings.Contains(got, "4-5") || strings.Count(got, "3-") != 1 { // the other one skips nothing
+		t.Errorf("pushed %s", got)
 	}
 }
 
