@@ -28,6 +28,7 @@ type access struct {
 	resources []string
 	hide      map[string][]string
 	inline    map[string]string
+	rules     string
 }
 
 // adminClient is who holds the admin token: it may do everything.
@@ -62,7 +63,7 @@ func (g gate) client(name string) (producer.Client, bool) {
 
 // client is one who sees what a allows.
 func (a access) client(name string) producer.Client {
-	return producer.Client{Name: name, Profile: a.profile, Mask: a.mask, Resources: a.resources, Hide: a.hide, Inline: a.inline}
+	return producer.Client{Name: name, Profile: a.profile, Mask: a.mask, Resources: a.resources, Hide: a.hide, Inline: a.inline, Rules: a.rules}
 }
 
 // verify looks at the token, unless that was done when the request came. What was found then is not kept: the

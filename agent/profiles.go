@@ -3,6 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -140,7 +143,7 @@ func accessBy(c *config.Config, masks map[string]entityevent.Mask, profile strin
 	if profile == "" {
 		return access{mask: entityevent.Everyone}
 	}
-	a := access{profile: profile, mask: masks[profile], hide: map[string][]string{}, inline: map[string]string{}}
+	a := access{profile: profile, mask: masks[profile], hide: map[string][]string{}, inline: map[string]string{}, rules: rules(c.Producer.Profiles[profile])}
 	for resource, rule := range c.Producer.Profiles[profile] {
 		a.resources = append(a.resources, resource)
 		if len(rule.Hide) > 0 {
@@ -151,6 +154,16 @@ func accessBy(c *config.Config, masks map[string]entityevent.Mask, profile strin
 		}
 	}
 	return a
+}
+
+// rules names what a profile says.
+func rules(p config.Profile) string {
+	text, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // of types that always can
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
 
 // anonymous is who listens to session events without a token; nil: nobody may.

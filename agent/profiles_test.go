@@ -75,6 +75,26 @@ func TestProfilesAndMetadata(t *testing.T) {
 	}
 }
 
+// What a client may see is named by all that its profile says, and by nothing else.
+func TestRulesOfProfiles(t *testing.T) {
+	named := map[string]string{}
+	for _, rules := range []string{
+		"Property: {filter: 'ListPrice gt 5'}", "Property: {filter: 'ListPrice gt 6'}", "Property: {hide: [Notes]}", "Property: {}",
+		"Property: {}, Media: {with: Property}", "Property: {}, Media: {}",
+	} {
+		for _, around := range []string{"", "name: other\n"} {
+			c, err := config.Parse("c.yaml", []byte(around+"producer:\n  profiles: {idx: {"+rules+"}}\n  clients: [{name: vendor, profile: idx}]\n"), os.LookupEnv)
+			if err != nil {
+				t.Fatal(err)
+			}
+			named[accesses(c, map[string]entityevent.Mask{"idx": 2})["vendor"].client("vendor").Rules] = rules
+		}
+	}
+	if len(named) != 6 {
+		t.Errorf("%d names of six profiles: %v", len(named), named)
+	}
+}
+
 // A profile's filter that the metadata accept means what the same $filter of a client means, though the store
 // keeps it as a text, and knows no metadata.
 func TestProfilesFilterAsClientsDo(t *testing.T) {

@@ -31,6 +31,9 @@ type Client struct {
 	// records of another, each with the only one in which it does ("": in any). Records of the others it sees
 	// by themselves alone.
 	Inline map[string]string
+	// Rules is, for a client with a Profile, what names all that the profile says: when it is another text, other records
+	// may be seen than before.
+	Rules string
 }
 
 // Gate decides who may ask.

@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/resosync/resosync/producer/task"
+	"github.com/resosync/resosync/producer"
 )
 
 // large is a rig with a snapshot of several blocks, and its content.
@@ -202,14 +203,28 @@ func TestDamagedResult(t *testing.T) {
 
 // TestResultOfAnotherSight: a client who may see something else by now does not get what it could see then.
 func TestResultOfAnotherSight(t *testing.T) {
-	r := newRig(t).run()
-	path := r.create(`{"type":"snapshot"}`)
-	r.done(path)
-	r.get(path + "/result").want(http.StatusOK)
-	idx, _ := r.gate.client("idx")
-	idx.Name = "alice"
-	r.gate.set(idx)
-	if detail := r.get(path + "/result").has("ETag").want(http.StatusForbidden)["detail"]; !strings.Contains(detail.(string), "POST /tasks") {
-		t.Error(detail)
+	for name, change := range map[string]func(r *rig, c *producer.Client){
+		"another profile": func(r *rig, c *producer.Client) {
+			*c, _ = r.gate.client("idx")
+			c.Name = "alice"
+		},
+		"another mask":                  func(_ *rig, c *producer.Client) { c.Mask = 2 },
+		"other fields":                  func(_ *rig, c *producer.Client) { c.Hide = map[string][]string{"Property": {"City"}} },
+		"other resources":               func(_ *rig, c *producer.Client) { c.Resources = []string{"Property"} },
+		"other records in others":       func(_ *rig, c *producer.Client) { c.Inline = map[string]string{"Media": ""} },
+		"another filter of the profile": func(_ *rig, c *producer.Client) { c.Rules = "others" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t).run()
+			path := r.create(`{"type":"snapshot"}`)
+			r.done(path)
+			r.get(path + "/result").want(http.StatusOK)
+			c, _ := r.gate.client("alice")
+			change(r, &c)
+			r.gate.set(c)
+			if detail := r.get(path + "/result").has("ETag").want(http.StatusForbidden)["detail"]; !strings.Contains(detail.(string), "POST /tasks") {
+				t.Error(detail)
+			}
+		})
 	}
 }

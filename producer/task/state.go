@@ -270,7 +270,7 @@ func (t *Tasks) holds() *producer.Holds {
 // sight names what a client may see, so that a result is not given to one who by now may see something else.
 func sight(c producer.Client) string {
 	resources := slices.Sorted(slices.Values(c.Resources))
-	text, err := json.Marshal([]any{c.Profile, c.Mask, resources, c.Hide, c.Inline})
+	text, err := json.Marshal([]any{c.Profile, c.Mask, resources, c.Hide, c.Inline, c.Rules})
 	if err != nil { // strings and numbers always have a JSON form
 		return ""
 	}
