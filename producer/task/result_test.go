@@ -16,8 +16,8 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/resosync/resosync/producer/task"
 	"github.com/resosync/resosync/producer"
+	"github.com/resosync/resosync/producer/task"
 )
 
 // large is a rig with a snapshot of several blocks, and its content.
