@@ -113,7 +113,8 @@ func TestRegistrationRefused(t *testing.T) {
 		{with(`"secret": "whsec_!"`), 403, "secret"},
 		{with(`"eventTypes": ["Castle"]`), 403, `"Castle" is none that you may subscribe to`}, {with(`"eventTypes": ["EntityEvent"]`), 403, "none that you may"}, {with(`"eventTypes": ["property"]`), 403, "none that you may"}, {with(`"eventTypes": [""]`), 403, "none that you may"},
 		{with(`"eventTypes": ["x"` + strings.Repeat(`,"x"`, 1000) + `]`), 403, "more than 1000"},
-		{`{"callbackUrl": "https://192.0.2.7/` + strings.Repeat("x", 2000) + `"}`, 403, "longer than 2000"},
+		{`{"callbackUrl": "https://192.0.2.7/` + strings.Repeat("x", 2000-len("https://192.0.2.7/")) + `", "mode": "x"}`, 403, "mode"}, // not too long
+		{`{"callbackUrl": "https://192.0.2.7/` + strings.Repeat("x", 2001-len("https://192.0.2.7/")) + `"}`, 403, "longer than 2000"},
 		{`{"callbackUrl": "https://10.1.2.3/hook?key=hidden-query"}`, 403, "is not public"}, {`{"callbackUrl": "https://[::1]/hook"}`, 403, "is not public"}, {`{"callbackUrl": "ftp://192.0.2.7/hidden"}`, 403, "callbackUrl"}, {`{"callbackUrl": "hidden"}`, 403, "callbackUrl"},
 		{`{"callbackUrl": "https://169.254.169.254/latest/meta-data"}`, 403, "is not public"}, {`{"callbackUrl": "https://user:hidden@192.0.2.7/"}`, 403, "callbackUrl"}, {`{"callbackUrl": "https://2130706433/"}`, 403, "callbackUrl"},
 		{`{"callbackUrl": "` + strings.Repeat("x", 64<<10) + `"}`, 413, "larger than 65536 bytes"},
@@ -132,11 +133,44 @@ func TestRegistrationRefused(t *testing.T) {
 	}
 }
 
+// TestBelowTheFloor: where events of the feed that is served were forgotten nobody can begin, but at 0, from where all that
+// is left is told.
+func TestBelowTheFloor(t *testing.T) {
+	t.Parallel()
+	for _, feed := range []string{entityevent.Local, "mls"} {
+		x := newRig(t)
+		x.api.Feed = feed
+		one, two, three := entityevent.Ref{Resource: "Property", Key: "1"}, entityevent.Ref{Resource: "Property", Key: "2"}, entityevent.Ref{Resource: "Property", Key: "3"}
+		for _, change := range []entityevent.Change{{Ref: one, Body: []byte(`{}`)}, {Ref: two, Body: []byte(`{}`)}, {Ref: one, Op: entityevent.Remove}, {Ref: three, Body: []byte(`{}`)}} {
+			if _, err := x.store.Apply(t.Context(), entityevent.Commit{Feed: feed, Changes: []entityevent.Change{change}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if done, err := x.store.Compact(t.Context(), entityevent.Compaction{Forget: time.Now().Add(time.Hour)}); err != nil || done.Forgotten != 1 {
+			t.Fatalf("%+v, %v", done, err)
+		}
+		id := x.register(whole, "")
+		if s, _, _ := x.pushers.last(); s.Feed != feed {
+			t.Errorf("%+v", s)
+		}
+		for from, status := range map[int]int{0: 201, 1: 403, 2: 403, 3: 201, 4: 201} {
+			made := x.ask(whole, "POST", "/subscriptions", fmt.Sprintf(`{"callbackUrl": "https://192.0.2.7/", "fromSequence": %d}`, from))
+			replayed := x.ask(whole, "POST", "/subscriptions/"+id+"/resume", fmt.Sprintf(`{"fromSequence": %d}`, from))
+			if status == 403 {
+				made.wantRefused(t, 403, "was forgotten: begin at 0, or load all records and begin at 3")
+				replayed.wantRefused(t, 403, "was forgotten")
+			} else if made.want(t, 201); made.member("cursor") != fmt.Sprint(from) || replayed.want(t, 202) == "" || replayed.member("cursor") != fmt.Sprint(from) {
+				t.Errorf("%d: %s, %s", from, made.body, replayed.body)
+			}
+		}
+	}
+}
+
 func TestWhoMayRegister(t *testing.T) {
 	t.Parallel()
 	x := newRig(t)
 	for _, target := range []string{"/event-types", "/subscriptions", "/subscriptions/x", "/subscriptions/x/resume", "/nothing"} {
-		for client, status := range map[string]int{"": 401, "unknown": 401, "reader": 403, "broken": 503} {
+		for client, status := range map[string]int{"": 401, "unknown": 401, "reader": 403, "broken": 503, "shaken": 503} {
 			for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 				a := x.ask(client, method, target, "")
 				if a.want(t, status); strings.Contains(a.body, "internal") || (a.header.Get("WWW-Authenticate") != "") != (status == 401) || (a.header.Get("Retry-After") == "5") != (status == 503) {

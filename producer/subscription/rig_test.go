@@ -41,6 +41,8 @@ func (g tokens) Admit(r *http.Request, scope string) (producer.Client, error) {
 		return producer.Client{Name: owner, Mask: entityevent.Everyone}, nil
 	case name == "broken":
 		return client, fmt.Errorf("internal text: %w", entityevent.ErrUnavailable)
+	case name == "shaken": // the tokens' store fails in between
+		return client, map[bool]error{true: entityevent.ErrUnavailable}[scope == bearer.ScopeAdmin]
 	case name == "reader":
 		return client, fmt.Errorf("%w: it needs the scope %s", producer.ErrForbidden, scope)
 	case !known:

@@ -69,6 +69,9 @@ func TestActive(t *testing.T) {
 	if before.Status != producer.Suspended || !strings.Contains(before.Reason, "vendor-c is no longer in the configuration") {
 		t.Errorf("%+v", before)
 	}
+	if all, err := x.api.Registered(t.Context()); err != nil || all[theirs].Mask != 0 || all[going].Mask != entityevent.Everyone || all[going].URL+all[going].Token+all[going].Secret != "" {
+		t.Errorf("%+v, %v", all, err)
+	}
 	x.ask(owner, "POST", "/subscriptions/"+theirs+"/resume", "").wantRefused(t, 403, "not in the configuration")
 	if x.active(); x.state(theirs) != before {
 		t.Error("it is suspended again and again")
