@@ -84,6 +84,10 @@ func TestGivenRanges(t *testing.T) {
 	if d := cmp.Diff(want, build(t, b, all)); d != "" {
 		t.Error(d)
 	}
+	b, err = digest.Over([]digest.Range{{To: "a"}, {After: "a", To: "b"}, {After: "b", To: "c"}, {After: "c"}}) // three end before the first key
+	if got := build(t, b, all); err != nil || got.Count != 20 || got.Ranges[3].Hash != hashed(all) {
+		t.Errorf("empty ranges: %+v, %v", got, err)
+	}
 	b, err = digest.Over(nil)
 	if got := build(t, b, all); err != nil || got.Count != 0 || len(got.Ranges) != 0 {
 		t.Errorf("no ranges: %+v, %v", got, err)
