@@ -211,10 +211,12 @@ func TestReaderAheadOfAFullDisk(t *testing.T) {
 func TestSubscriberAhead(t *testing.T) {
 	for name, c := range map[string]struct {
 		cursor string // %s: the log's name
-		ahead  bool
+		self   string // of one that its client registered
+		by     string // who is believed to be ahead
 	}{
-		"none": {"", false}, "at what was pushed": {"%s/all:2", false}, "below": {"%s/all:1", false}, "another log": {"another/all:99", false},
-		"malformed": {"%s/all:99x", false}, "further, by polling what came meanwhile": {"%s/all:3", false}, "ahead": {"%s/all:4", true}, "ahead, no profile": {"%s:4", true},
+		"none": {"", "", ""}, "at what was pushed": {"%s/all:2", "", ""}, "below": {"%s/all:1", "", ""}, "another log": {"another/all:99", "", ""},
+		"malformed": {"%s/all:99x", "", ""}, "further, by polling what came meanwhile": {"%s/all:3", "", ""}, "ahead": {"%s/all:4", "", "subscription b"},
+		"ahead, no profile": {"%s:4", "", "subscription b"}, "ahead, registered": {"%s:4", "/subscriptions/b", "client vendor"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -230,6 +232,7 @@ func TestSubscriberAhead(t *testing.T) {
 				}}
 				s.always = status(200, "EntityEvent-Cursor", cursor)
 				p := newPusher(t, store, s)
+				p.Subscription.Client, p.Subscription.Self = "vendor", c.self
 				p.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 				stop := start(t, p)
 				pushes := []pushed{s.next(t), s.next(t)}
@@ -239,10 +242,10 @@ func TestSubscriberAhead(t *testing.T) {
 				stop()
 				wantChain(t, 0, pushes, want) // whatever it says, it goes on from its cursor
 				got := restored(t, store)
-				if (got != nil) != c.ahead || got != nil && (got.Seq != 4 || got.Head != 3 || got.By != "subscription b") {
+				if (got != nil) != (c.by != "") || got != nil && (got.Seq != 4 || got.Head != 3 || got.By != c.by) {
 					t.Errorf("%+v", got)
 				}
-				if n := strings.Count(logged.String(), "resosync log new-id"); n != map[bool]int{true: 1}[c.ahead] {
+				if n := strings.Count(logged.String(), "resosync log new-id"); n != map[bool]int{true: 1}[c.by != ""] {
 					t.Errorf("logged %d times: %s", n, logged.String())
 				}
 			})
