@@ -51,6 +51,47 @@ func TestList(t *testing.T) {
 	}
 	x.ask(whole, "GET", "/subscriptions?client="+other, "").wantRefused(t, 403, "Only the admin token")
 	x.ask(owner, "GET", "/subscriptions?client=nobody", "").wantRefused(t, 403, "no client of this name")
+	// One that is in the configuration no longer, and has a token yet.
+	x.api.Clients = func(string) (producer.Client, bool) { return producer.Client{}, false }
+	if got := x.ask(other, "GET", "/subscriptions", "").want(t, 200); strings.Count(got, `"UUID"`) != 1 || !strings.Contains(got, theirs) {
+		t.Errorf("%s", got)
+	}
+}
+
+// TestPusherIsFaster: a change that meets one of the pusher's is made all the same, in full.
+func TestPusherIsFaster(t *testing.T) {
+	t.Parallel()
+	x := newRig(t)
+	id := x.register(whole, "")
+	x.api.Store = &contended{Store: x.store, faster: func() { x.move(id, func(s *producer.SubscriptionState) { s.Attempts++ }) }}
+	x.ask(whole, "PATCH", "/subscriptions/"+id, `{"callbackToken": "new", "batchSize": 7}`).want(t, 200)
+	s, starts, _ := x.pushers.last()
+	subs, err := x.api.Active(t.Context())
+	if err != nil || len(subs) != 1 || subs[0].Token != "new" || subs[0].BatchEvents != 7 || starts != 2 || s.Token != "new" {
+		t.Errorf("%+v, %v; %d starts, %+v", subs, err, starts, s)
+	}
+}
+
+// TestHalfThere: of what a sweep is about to forget, or of a state that no client registered, nobody is told, and
+// neither is touched.
+func TestHalfThere(t *testing.T) {
+	t.Parallel()
+	x := newRig(t)
+	const half = "00000000-0000-7000-8000-000000000001"
+	x.write("registration", half, map[string]string{"uuid": half, "client": whole})
+	x.write(producer.SubscriptionKind, "portal-b", producer.SubscriptionState{Name: "portal-b", Status: producer.Cancelled, Since: time.Now().Add(-31 * 24 * time.Hour)})
+	for _, c := range []struct{ method, path, body string }{
+		{"GET", "", ""}, {"PUT", "", ""}, {"DELETE", "", ""}, {"PATCH", "", `{"batchSize": 1}`}, {"POST", "/resume", ""},
+	} {
+		x.ask(whole, c.method, "/subscriptions/"+half+c.path, c.body).wantRefused(t, 404, "no such subscription of yours")
+	}
+	if got := x.ask(whole, "GET", "/subscriptions", "").want(t, 200); !strings.Contains(got, `"totalCount":0`) || x.active() != nil {
+		t.Errorf("%s, %q", got, x.active())
+	}
+	if names, err := x.api.SuspendClient(t.Context(), whole, "revoked"); names != nil || err != nil {
+		t.Errorf("%q, %v", names, err)
+	}
+	x.watch(t, func() { x.sweep() })
 }
 
 // A list that does not go into one page is read on by its links, whole and without repetition.
@@ -60,8 +101,14 @@ func TestListOfPages(t *testing.T) {
 	var own []string
 	for range 1001 {
 		own = append(own, x.register(whole, ""))
+		if len(own) == 1000 && strings.Contains(x.ask(whole, "GET", "/subscriptions", "").want(t, 200), `"next"`) {
+			t.Error("after a page that is just full there is another")
+		}
 	}
 	x.register(other, "")
+	if got := x.ask(whole, "GET", "/subscriptions?after="+strings.ToUpper(own[999]), "").want(t, 200); strings.Count(got, `"UUID"`) != 1 || !strings.Contains(got, own[1000]) {
+		t.Errorf("after %s: %.200s", strings.ToUpper(own[999]), got)
+	}
 	for _, c := range []struct{ client, target, second string }{
 		{whole, "/subscriptions", "/subscriptions?after=" + own[999]},
 		{owner, "/subscriptions?page=2&client=" + whole, "/subscriptions?after=" + own[999] + "&client=" + whole},

@@ -2,6 +2,8 @@ package subscription_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -53,6 +55,12 @@ func TestIdempotencyKey(t *testing.T) {
 		x.ask(whole, "POST", "/subscriptions", body, "Idempotency-Key: "+bad).wantRefused(t, 400, "Idempotency-Key")
 	}
 	x.ask(whole, "POST", "/subscriptions", body, "Idempotency-Key: "+strings.Repeat("k", 255)).want(t, 201)
+	two := httptest.NewRequestWithContext(t.Context(), "POST", "/subscriptions", strings.NewReader(body))
+	two.Header = http.Header{"Authorization": {"Bearer " + whole}, "Content-Type": {"application/json"}, "Idempotency-Key": {"one", "two"}}
+	w := httptest.NewRecorder()
+	if x.api.ServeHTTP(w, two); w.Code != 400 {
+		t.Errorf("two keys: %d %s", w.Code, w.Body)
+	}
 }
 
 // TestIdempotencyAtOnce: of requests with one key that come at the same time, one makes a subscription.

@@ -168,7 +168,7 @@ func visible(text string) bool {
 
 // printable says whether a text is one line of a label's length.
 func printable(text string) bool {
-	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= maxLabel && strings.TrimSpace(text) == text &&
+	return utf8.RuneCountInString(text) <= maxLabel && strings.TrimSpace(text) == text &&
 		!strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) })
 }
 
@@ -190,8 +190,6 @@ func choose[T ~string](m members, name string, fallback T, others ...T) (T, erro
 
 // checkCallback refuses a callback URL that pushes may not go to.
 func (a *API) checkCallback(ctx context.Context, rawURL string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	err := a.Callbacks.CheckURL(ctx, rawURL)
 	if errors.Is(err, producer.ErrCallback) {
 		return refuse(http.StatusForbidden, "callbackUrl: "+err.Error())

@@ -251,11 +251,12 @@ func (x *rig) count(kind string) int {
 	return len(docs)
 }
 
-// write replaces a document.
+// write makes a document, or replaces it.
 func (x *rig) write(kind, id string, body any) {
 	x.Helper()
 	doc, err := x.store.Get(x.Context(), kind, id)
 	if err == nil {
+		doc.Kind, doc.ID = kind, id
 		if doc.Body, err = json.Marshal(body); err == nil {
 			_, err = x.store.Apply(x.Context(), entityevent.Commit{Docs: []entityevent.Doc{doc}})
 		}
@@ -263,4 +264,18 @@ func (x *rig) write(kind, id string, body any) {
 	if err != nil {
 		x.Fatal(err)
 	}
+}
+
+// contended is a store in which somebody else is faster, once.
+type contended struct {
+	producer.Store
+	faster func()
+}
+
+func (c *contended) Apply(ctx context.Context, commit entityevent.Commit) ([]entityevent.Outcome, error) {
+	if faster := c.faster; faster != nil {
+		c.faster = nil
+		faster()
+	}
+	return c.Store.Apply(ctx, commit)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -134,8 +135,50 @@ func TestSweep(t *testing.T) {
 			t.Errorf("%d registrations, %d states", x.count("registration"), x.count(producer.SubscriptionKind))
 		}
 		x.watch(t, func() { x.sweep() })
+
+		// One that somebody changes meanwhile is left to the next sweep; and what is left can be cancelled.
+		x.ask(whole, "DELETE", "/subscriptions/"+going, "").want(t, 204)
+		time.Sleep(30 * 24 * time.Hour)
+		x.api.Store = &contended{Store: x.store, faster: func() { x.move(going, func(s *producer.SubscriptionState) { s.Told = "cancelled" }) }}
+		x.sweep()
+		x.ask(whole, "GET", "/subscriptions/"+going, "").want(t, 200)
+		x.sweep()
+		x.ask(whole, "GET", "/subscriptions/"+going, "").want(t, 404)
+		x.ask(whole, "DELETE", "/subscriptions/"+suspended, "").want(t, 204)
 		_ = x.store.Close()
 	})
+}
+
+// unread is a store whose log cannot be read now.
+type unread struct {
+	producer.Store
+	now bool
+}
+
+func (u *unread) Events(ctx context.Context, v entityevent.View, q entityevent.EventQuery) (entityevent.Page, error) {
+	if u.now {
+		return entityevent.Page{}, entityevent.ErrUnavailable
+	}
+	return u.Store.Events(ctx, v, q)
+}
+
+// TestActiveLater: while it cannot be said which event types there are, nothing is suspended for that.
+func TestActiveLater(t *testing.T) {
+	t.Parallel()
+	x := newRig(t)
+	id := x.register(whole, "")
+	log := &unread{Store: x.store}
+	schema, err := producer.OpenSchema(t.Context(), log, entityevent.Local, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.api.Schema, log.now = schema, true
+	if subs, err := x.api.Active(t.Context()); !errors.Is(err, entityevent.ErrUnavailable) || subs != nil {
+		t.Errorf("%+v, %v", subs, err)
+	}
+	if s := x.state(id); s.Status != producer.Active {
+		t.Errorf("%+v", s)
+	}
 }
 
 func TestSuspendClient(t *testing.T) {
