@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/resosync/resosync/entityevent"
-	"github.com/resosync/resosync/entityevent/metadata"
 	"github.com/resosync/resosync/entityevent/odata"
 )
 
@@ -40,7 +39,7 @@ func (s *Snapshot) Head(ctx context.Context) (head entityevent.Sequence, log str
 	return page.Head, string(page.Log) + "/" + cmp.Or(s.client.Profile, "all"), err
 }
 
-// Resources returns the resources that there may be records of, parents first.
+// Resources returns the resources that there may be records of.
 func (s *Snapshot) Resources(ctx context.Context) ([]string, error) {
 	names, err := s.server.Schema.Resources(ctx)
 	if err != nil {
@@ -50,11 +49,7 @@ func (s *Snapshot) Resources(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == eventResource || !known[name] })
-	slices.SortFunc(names, func(a, b string) int {
-		return cmp.Or(cmp.Compare(metadata.Rank(a), metadata.Rank(b)), cmp.Compare(a, b))
-	})
-	return names, nil
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == eventResource || !known[name] }), nil
 }
 
 // Knows says whether a resource, other than the log, is there for the client, with records or without.

@@ -76,6 +76,40 @@ func TestProgress(t *testing.T) {
 	})
 }
 
+// TestSnapshotOfAProfile: a client is told of what it sees alone, in its progress too, and under the name of its log. Of
+// a record of which all is hidden a line is left, and the one after it is whole.
+func TestSnapshotOfAProfile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const idx = "Authorization: Bearer idx"
+		r := newRig(t)
+		r.listings(1000, 10) // the first 500 are cheap
+		r.put("Media", "a1", `{"MediaKey":"a1","ResourceName":"Property","ResourceRecordKey":"p0000001"}`)
+		r.put("Member", "m0", `{"MemberEmail":"m0@x"}`)
+		r.put("Member", "m1", `{"MemberKey":"m1","MemberEmail":"m1@x"}`)
+		turns := r.store.hold()
+		r.run()
+		path := r.create(`{"type":"snapshot"}`, idx)
+		for range 502 { // all but the photo
+			turns <- nil
+		}
+		synctest.Wait()
+		if got := r.get(path, idx).want(http.StatusAccepted)["progress"]; got != 99. {
+			t.Errorf("progress %v", got)
+		}
+		close(turns)
+		log := string(r.store.LogID()) + "/idx"
+		if done := r.done(path, idx); done["log"] != log || done["count"] != 503. {
+			t.Errorf("%v", done)
+		}
+		text := r.get(path+"/result", idx).has("EntityEvent-Log: " + log).body
+		const want = `{"@reso.context":"urn:reso:metadata:2.0:resource:member"}` + "\n" +
+			`{"@reso.context":"urn:reso:metadata:2.0:resource:member","MemberKey":"m1"}` + "\n"
+		if !strings.HasPrefix(text, want) || strings.Count(text, "\n") != 503 {
+			t.Errorf("%.300s", text)
+		}
+	})
+}
+
 // TestTwoAtATime: two tasks run, those of who has none first, and the others wait.
 func TestTwoAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
