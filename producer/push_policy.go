@@ -78,11 +78,12 @@ func (r *run) settle(b batch, got answer) {
 		r.suspend("the subscriber says that its callback is gone for good: " + got.problem)
 		return
 	case halt:
+		s.Halts++
 		wait, ok := got.wait(now)
 		if !ok || wait < time.Second {
-			wait = max(wait, r.Backoff.Delay(s.Attempts)) // no wait at all would be a storm
+			wait = max(wait, r.Backoff.Delay(s.Halts)) // no wait at all would be a storm
 		} else {
-			wait = max(wait, min(r.Backoff.Delay(s.Attempts), haltGrows)) // and so would a short one, again and again
+			wait = max(wait, min(r.Backoff.Delay(s.Halts), haltGrows)) // and so would a short one, again and again
 		}
 		if wait > r.suspendAfter() {
 			r.suspend(fmt.Sprintf("the subscriber asks to wait until %s: %s", now.Add(wait).UTC().Format(time.RFC3339), got.problem))
@@ -100,7 +101,7 @@ func (r *run) settle(b batch, got answer) {
 		}
 		s.halt(now, refusalWait)
 	case advance, backOff:
-		s.halt(now, r.Backoff.Delay(s.Attempts))
+		s.halt(now, r.Backoff.Delay(s.Attempts-s.Halts))
 	}
 	if s.FailingSince.IsZero() {
 		s.FailingSince = now

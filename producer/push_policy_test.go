@@ -59,9 +59,13 @@ func TestPushShortHaltsGrow(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 		s.mu.Lock()
-		s.always = nil
+		s.always, s.script = nil, []reply{status(500)}
 		s.mu.Unlock()
-		wantChain(t, 0, []pushed{s.next(t)}, want)
+		failed, taken := s.next(t), s.next(t)
+		wantChain(t, 0, []pushed{taken}, want)
+		if wait := taken.at.Sub(failed.at); wait > 2*time.Second { // what was asked for is no failure before
+			t.Errorf("the first failure waits %v", wait)
+		}
 	})
 }
 

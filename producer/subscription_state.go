@@ -50,6 +50,7 @@ type SubscriptionState struct {
 	HaltedAt     time.Time `json:"halted_at,omitzero"`     // when that was said: a wait counts only from then on
 	FailingSince time.Time `json:"failing_since,omitzero"` // the first failure since the last success, later by the halts and by what was not tried
 	Attempts     int       `json:"attempts,omitempty"`     // pushes since the last success
+	Halts        int       `json:"halts,omitempty"`        // of them answered 429 or 503, which are no failures
 	Refusals     int       `json:"refusals,omitempty"`     // of them answered 401 or 403
 	LastError    string    `json:"last_error,omitempty"`   // of the last push that was not acknowledged
 	SucceededAt  time.Time `json:"succeeded_at,omitzero"`  // the last acknowledged push
@@ -100,7 +101,7 @@ func (s *SubscriptionState) Suspend(reason string) {
 // settled forgets what went wrong.
 func (s *SubscriptionState) settled() {
 	s.HaltedUntil, s.HaltedAt, s.FailingSince = time.Time{}, time.Time{}, time.Time{}
-	s.Attempts, s.Refusals, s.LastError = 0, 0, ""
+	s.Attempts, s.Halts, s.Refusals, s.LastError = 0, 0, 0, ""
 }
 
 // halt begins a wait.
