@@ -205,6 +205,19 @@ func says(status int, detail string, header ...string) fate {
 	}
 }
 
+// names answers with another UUID than that of what was made.
+func names(uuid string) fate {
+	return func(r *http.Request, serve func() *http.Response) (*http.Response, error) {
+		serve()
+		w := httptest.NewRecorder()
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, `{"UUID":%q}`, uuid)
+		resp := w.Result()
+		resp.Request = r
+		return resp, nil
+	}
+}
+
 func says404InHTML(r *http.Request, _ func() *http.Response) (*http.Response, error) {
 	w := httptest.NewRecorder()
 	htmlNotFound(w, r)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -105,6 +106,9 @@ func (r *registrar) begin(ctx context.Context, p entityevent.Position) (time.Dur
 // keyLife is for how long a producer certainly knows an Idempotency-Key; it promises a day.
 const keyLife = 23 * time.Hour
 
+// segment is what a UUID has to be at least, for it becomes part of a path (RFC 3986, 3.3).
+var segment = regexp.MustCompile(`^[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,254}$`)
+
 // deliver sends what the document says, as often as it takes, and takes over the answer.
 func (r *registrar) deliver(ctx context.Context) (time.Duration, error) {
 	s := *r.now.Sent
@@ -149,7 +153,7 @@ func (r *registrar) deliver(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	if s.Key != "" {
-		if answer.UUID == "" || strings.ContainsAny(answer.UUID, "/?#% ") {
+		if !segment.MatchString(answer.UUID) {
 			err := fmt.Errorf("%w: a subscription without a UUID", errUnexpected)
 			r.pending(err)
 			return 0, err

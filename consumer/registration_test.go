@@ -130,6 +130,8 @@ func TestAnswersToARegistration(t *testing.T) {
 		"401":               {slices.Repeat([]fate{says(401, "no")}, 10), consumer.Registering, "401", 6, hour},
 		"404 of the server": {slices.Repeat([]fate{says(404, "no")}, 4), consumer.Registered, "", 5, time.Minute},
 		"404 of a proxy":    {slices.Repeat([]fate{says404InHTML}, 4), consumer.Registered, "", 5, time.Minute},
+		"a UUID of none":    {[]fate{names(""), names("a\nb"), names(".."), names("a/b")}, consumer.Registered, "", 5, time.Minute},
+		"a UUID of 3 MB":    {[]fate{names(strings.Repeat("x", 3<<20))}, consumer.Registered, "", 2, time.Minute},
 		"a token in it":     {[]fate{says(403, "bad token eyJhbGciOiJFZERTQSIs")}, consumer.Refused, "holds a token", 1, 3 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
