@@ -248,7 +248,7 @@ func wholeOf(ctx context.Context, resp *http.Response, err error) (*whole, error
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, withoutURL(err)
+		return nil, lost{withoutURL(err)}
 	}
 	body, ok := resp.Body.(*whole)
 	if !ok {

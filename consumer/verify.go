@@ -20,6 +20,8 @@ type VerifyProgress struct {
 	Round    int   `json:"round"`    // from 1
 	Compared int64 `json:"compared"` // records, in this round
 	Ranges   int   `json:"ranges"`   // of keys that are not known to be equal
+	// Trouble is why it waits to ask the producer again; "": it does not.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // Verified is what Verify found.
@@ -79,8 +81,9 @@ const (
 // and smaller ranges of keys are looked at again; a range that was equal once was so then, and is not looked at
 // again. What is left is compared record by record.
 //
-// It writes nothing but what following the log does. It may run beside Follow, Apply and Sync. ErrNoDigest: the
-// producer cannot be asked. It calls say, if it is not nil, now and then.
+// It writes nothing but what following the log does. It may run beside Follow, Apply and Sync. A producer that cannot be
+// reached, or does not want to be asked now, is asked again until ctx ends; what it refuses for good ends it.
+// ErrNoDigest: the producer cannot be asked. It calls say, if it is not nil, now and then.
 func (f *Feed) Verify(ctx context.Context, say func(VerifyProgress)) (Verified, error) {
 	if err := f.Check(); err != nil {
 		return Verified{}, err
@@ -154,7 +157,7 @@ func (v *verification) prepare(ctx context.Context) error {
 		return err
 	}
 	v.client.pace.named(position.Log != "")
-	o, err := v.offers(ctx)
+	o, err := persist(ctx, v, func() (offers, error) { return v.offers(ctx) })
 	if err == nil && o.Tasks == "" {
 		err = v.unable(nil)
 	}
@@ -173,7 +176,7 @@ func (v *verification) unable(reason error) error {
 // digest has the producer make a digest, and returns it when the copy has followed the log to where it was made.
 func (v *verification) digest(ctx context.Context, j job) (d digest.Digest, err error) {
 	c := v.client.as(forReconcile)
-	task, err := c.begin(ctx, v.tasks, j)
+	task, err := persist(ctx, v, func() (string, error) { return c.begin(ctx, v.tasks, j) })
 	if errors.Is(err, errJob) {
 		v.links.forget()
 		return d, v.unable(err)
@@ -181,19 +184,23 @@ func (v *verification) digest(ctx context.Context, j job) (d digest.Digest, err 
 	if err != nil {
 		return d, err
 	}
-	defer c.end(context.WithoutCancel(ctx), task)
-	done, err := c.await(ctx, task, func() { v.say(v.progress) })
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), verifyEnd)
+		defer cancel()
+		c.end(ctx, task)
+	}()
+	done, err := persist(ctx, v, func() (finished, error) { return c.await(ctx, task, func() { v.say(v.progress) }) })
 	if err != nil {
 		return d, err
 	}
-	a, err := c.send(ctx, http.MethodGet, done.Href, nil, nil)
+	a, err := persist(ctx, v, func() (*answer, error) { return c.send(ctx, http.MethodGet, done.Href, nil, nil) })
 	if err != nil {
 		return d, err
 	}
 	if err := a.decode(&d); err != nil {
 		return d, fmt.Errorf("a digest: %w", err)
 	}
-	position, err := v.level(ctx, d.Through)
+	position, err := persist(ctx, v, func() (entityevent.Position, error) { return v.level(ctx, d.Through) })
 	if err == nil && entityevent.LogID(d.Log) != position.Log {
 		err = fmt.Errorf("%w: the digest is of another log than the one followed; run the command again", entityevent.ErrAnotherLog)
 	}

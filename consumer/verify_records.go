@@ -39,7 +39,7 @@ func (v *verification) records(ctx context.Context, left []differing) error {
 	}
 	read := int64(0)
 	for _, d := range left {
-		key, err := v.schema.key(ctx, d.resource)
+		key, err := persist(ctx, v, func() (keyField, error) { return v.schema.key(ctx, d.resource) })
 		if err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ func reasonOf(s entityevent.Setback) string {
 // meanwhile does not count; what has no other is busy.
 func (v *verification) inRange(ctx context.Context, key keyField, d differing) (found map[string]string, err error) {
 	for try := range verifyTries {
-		now, err := v.look(ctx, key, d)
+		now, err := persist(ctx, v, func() (map[string]string, error) { return v.look(ctx, key, d) })
 		if err != nil {
 			return nil, err
 		}
