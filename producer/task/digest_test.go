@@ -91,6 +91,7 @@ func TestDigestOfRanges(t *testing.T) {
 		r := newRig(t).run()
 		r.listings(2500, 10)
 		r.put("Member", "m1", `{"MemberKey":"m1"}`)
+		r.digestOf("alice", `{"type":"digest","resources":["Member","Property","Member"]}`) // each once
 		whole := r.digestOf("alice", `{"type":"digest"}`)
 		all := whole.Resources["Property"]
 		if len(whole.Resources) != 2 || all.Count != 2500 || len(all.Ranges) != 3 || all.Ranges[1].After != "p0000999" || all.Ranges[1].To != "p0001999" || whole.Log != string(r.store.LogID())+"/all" {

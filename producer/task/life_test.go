@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/resosync/resosync/producer"
 	"github.com/resosync/resosync/producer/task"
 )
 
@@ -270,6 +272,63 @@ func TestStoreFails(t *testing.T) {
 	})
 }
 
+// TestNotStored: a task that could not be stored is none, and counts as none.
+func TestNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		first := r.create(`{"type":"digest"}`)
+		r.store.refuse(20)
+		for range 20 {
+			r.do(http.MethodPost, "/tasks", `{"type":"digest"}`).want(http.StatusServiceUnavailable)
+		}
+		second := r.create(`{"type":"digest"}`)
+		r.run()
+		r.done(first)
+		r.done(second)
+	})
+}
+
+// TestStoreComesLate: while the stored tasks cannot be read that is tried now and then, and told once.
+func TestStoreComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		path := r.create(`{"type":"digest"}`)
+		r.restart()
+		r.store.refuse(1000)
+		r.run()
+		time.Sleep(12 * time.Second)
+		r.store.mu.Lock()
+		if n := r.store.refused; n < 2 || n > 4 {
+			t.Errorf("it was tried %d times", n)
+		}
+		r.store.mu.Unlock()
+		if n := strings.Count(r.log.String(), "tasks cannot go on"); n != 1 {
+			t.Errorf("it was told %d times", n)
+		}
+		r.store.refuse(0)
+		r.done(path)
+	})
+}
+
+// TestCancelledInTurn: a task that is cancelled just when its turn comes stays so.
+func TestCancelledInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		path := r.create(`{"type":"snapshot"}`)
+		var once sync.Once
+		r.tasks.Clients = func(name string) (producer.Client, bool) {
+			once.Do(func() { r.do(http.MethodDelete, path, "").want(http.StatusNoContent) })
+			return r.gate.client(name)
+		}
+		r.run()
+		time.Sleep(time.Minute)
+		r.wantStatus(path, "cancelled", "by its client")
+		if files := r.files(); len(files) > 0 {
+			t.Errorf("left: %v", files)
+		}
+	})
+}
+
 // TestDisk: results leave room for the store, and a disk that is full all the same fails the task, not the agent.
 func TestDisk(t *testing.T) {
 	const mb = 1 << 20
@@ -303,6 +362,8 @@ func TestDisk(t *testing.T) {
 					t.Error("nobody was told")
 				}
 				r.get(path + "/result").want(http.StatusNotFound)
+				r.do(http.MethodDelete, path, "").want(http.StatusNoContent)
+				r.wantStatus(path, "failed", c.want) // as it was
 			})
 		})
 	}

@@ -27,6 +27,7 @@ type receiver struct {
 	statuses []int
 	header   http.Header // of the answers
 	got      []received
+	takes    time.Duration // for an answer
 }
 
 type received struct {
@@ -44,6 +45,12 @@ func (v *receiver) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	for _, problem := range document().Callback("createTask", "taskEnded", r, body) {
 		v.t.Error(problem)
+	}
+	v.mu.Lock()
+	takes := v.takes
+	v.mu.Unlock()
+	if takes > 0 {
+		time.Sleep(takes)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -218,6 +225,51 @@ func slicesOf(status, n int) []int {
 		all[i] = status
 	}
 	return all
+}
+
+// TestPostIsNotStored: that the outcome was taken is stored as soon as that can be, and it is not posted again after that.
+func TestPostIsNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		v := r.receive(&receiver{takes: time.Second})
+		r.run()
+		r.done(r.create(`{"type":"digest",` + asking))
+		r.store.refuse(3)
+		time.Sleep(time.Hour)
+		r.restart()
+		r.receive(v)
+		r.run()
+		time.Sleep(time.Hour)
+		if n := len(v.posts()); n != 1 {
+			t.Errorf("%d posts", n)
+		}
+	})
+}
+
+// TestPostAtTheEnd: a task whose day ends while its outcome is under way is gone all the same.
+func TestPostAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		v := r.receive(&receiver{statuses: []int{503, 503}, header: http.Header{"Retry-After": {"86395"}}, takes: time.Millisecond})
+		r.run()
+		path := r.create(`{"type":"digest",` + asking)
+		r.done(path)
+		time.Sleep(time.Hour)
+		v.mu.Lock()
+		v.takes = 10 * time.Second
+		v.mu.Unlock()
+		time.Sleep(24 * time.Hour)
+		if n := len(v.posts()); n != 2 {
+			t.Errorf("%d posts", n)
+		}
+		r.get(path).want(http.StatusNotFound)
+		if docs, err := r.store.List(t.Context(), "task"); err != nil || len(docs) > 0 {
+			t.Errorf("left: %v, %v", docs, err)
+		}
+		if strings.Contains(r.log.String(), "cannot be stored") {
+			t.Error(r.log.String())
+		}
+	})
 }
 
 // TestPostOfNobody: the outcome of one who is no longer a client goes nowhere.

@@ -57,6 +57,7 @@ func TestRefusals(t *testing.T) {
 		{"a callback that is none", "POST", "/tasks", `{"type":"snapshot","callbackUrl":"hook"}`, 403, "", nil},
 		{"a long callback", "POST", "/tasks", long, 403, "2000", nil},
 		{"a token without a callback", "POST", "/tasks", `{"type":"snapshot","callbackToken":"x"}`, 403, "callbackUrl", nil},
+		{"a long token", "POST", "/tasks", `{"type":"snapshot","callbackUrl":"http://127.0.0.1/","callbackToken":"` + strings.Repeat("x", 4097) + `"}`, 403, "4096", nil},
 		{"a token that cannot be sent", "POST", "/tasks", `{"type":"snapshot","callbackUrl":"http://127.0.0.1/","callbackToken":"a\nb"}`, 403, "printable", nil},
 	} {
 		a := r.do(c.method, c.target, c.body, c.headers...)

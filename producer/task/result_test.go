@@ -123,6 +123,8 @@ func TestRanges(t *testing.T) {
 	}
 	r.get(target, "Range: bytes=999999999-").has("Content-Range: bytes */"+strconv.Itoa(len(plain)), "Content-Type: application/problem+json", "EntityEvent-Log").
 		want(http.StatusRequestedRangeNotSatisfiable)
+	r.get(target, "Range: bytes=3-3").has("Content-Length: 1").want(http.StatusPartialContent)
+	r.get(target, "Range: bytes=0-1,5-6", "Accept-Encoding: gzip").has("Content-Range", "Content-Encoding: gzip").want(http.StatusOK)
 	r.get(target, "Range: bytes=0-0"+strings.Repeat(",5-5", 64)).has("Content-Range").want(http.StatusOK)
 	r.do(http.MethodHead, target, "", "Range: bytes=3-9").has("Content-Range: bytes 3-9/"+strconv.Itoa(len(plain)), "Content-Length: 7").want(http.StatusPartialContent)
 }

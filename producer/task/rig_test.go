@@ -70,11 +70,45 @@ func (g *gate) revoke(name string) {
 	delete(g.clients, name)
 }
 
-// heldReads lets records be read one by one, if hold is called.
+// heldReads lets records be read one by one, if hold is called, and fails as often as it is told to.
 type heldReads struct {
 	*sqlite.Store
-	mu    sync.Mutex
-	turns chan error // nil: nothing is held
+	mu      sync.Mutex
+	turns   chan error // nil: nothing is held
+	refuses int        // commits, and lists of documents
+	refused int
+}
+
+// refuse makes the next commits and lists fail.
+func (h *heldReads) refuse(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refuses, h.refused = n, 0
+}
+
+func (h *heldReads) fails() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.refuses == 0 {
+		return nil
+	}
+	h.refuses--
+	h.refused++
+	return entityevent.ErrUnavailable
+}
+
+func (h *heldReads) Apply(ctx context.Context, c entityevent.Commit) ([]entityevent.Outcome, error) {
+	if err := h.fails(); err != nil {
+		return nil, err
+	}
+	return h.Store.Apply(ctx, c)
+}
+
+func (h *heldReads) List(ctx context.Context, kind string) ([]entityevent.Doc, error) {
+	if err := h.fails(); err != nil {
+		return nil, err
+	}
+	return h.Store.List(ctx, kind)
 }
 
 // hold lets nobody read records until it is told.
