@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -52,5 +55,32 @@ func (g *progress) at(done int64, words string) {
 func (g *progress) end() {
 	if g.bar != nil {
 		_ = g.bar.Finish() // as above
+	}
+}
+
+// line is one line of the answer to something that takes long.
+type line interface {
+	over() bool                           // it says how it ended
+	progress() (done int64, words string) // how far it is, if it is not over
+}
+
+// long asks for something that takes long, shows how far it is, and returns its last line.
+func long[L line](ctx context.Context, p *program, s *session, what, path string) (last L, err error) {
+	resp, err := s.send(ctx, http.MethodPost, path, nil, nil)
+	if err != nil {
+		return last, err
+	}
+	defer resp.Body.Close()
+	show := p.newProgress(what, -1, progressbar.OptionShowCount())
+	defer show.end()
+	for lines := json.NewDecoder(resp.Body); ; {
+		var l L
+		if err := lines.Decode(&l); err != nil {
+			return l, fmt.Errorf("the agent stopped before the end: run the command again: %w", err)
+		}
+		if l.over() {
+			return l, nil
+		}
+		show.at(l.progress())
 	}
 }

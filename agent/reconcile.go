@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/resosync/resosync/consumer"
@@ -58,32 +55,20 @@ func (p *program) reconcileFeed(ctx context.Context, s *session, feed string, o 
 	if o.AllowDeletes {
 		query.Set("allow-deletes", "")
 	}
-	resp, err := s.send(ctx, http.MethodPost, "/admin/reconcile/"+url.PathEscape(feed)+"?"+query.Encode(), nil, nil)
+	l, err := long[reconcileLine](ctx, p, s, "reconcile "+feed, "/admin/reconcile/"+url.PathEscape(feed)+"?"+query.Encode())
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	show := p.newProgress("reconcile "+feed, -1, progressbar.OptionShowCount())
-	defer show.end()
-	for lines := json.NewDecoder(resp.Body); ; {
-		var l reconcileLine
-		if err := lines.Decode(&l); err != nil {
-			return fmt.Errorf("the agent stopped before the end: run the command again: %w", err)
-		}
-		if !l.Done {
-			show.at(l.Compared, reconcileText(l.ReconcileProgress))
-			continue
-		}
-		show.end()
-		return p.printReconcile(feed, *l.Report, l.Error)
-	}
+	return p.printReconcile(feed, *l.Report, l.Error)
 }
 
-func reconcileText(r consumer.ReconcileProgress) string {
-	if r.Resource != "" {
-		return fmt.Sprintf("comparing %s, %s, %s", r.Resource, plural(r.Compared, "record"), plural(r.Differences, "difference"))
+func (l reconcileLine) over() bool { return l.Done }
+
+func (l reconcileLine) progress() (int64, string) {
+	if l.Resource != "" {
+		return l.Compared, fmt.Sprintf("comparing %s, %s, %s", l.Resource, plural(l.Compared, "record"), plural(l.Differences, "difference"))
 	}
-	return plural(r.Left, "record") + " to look at again"
+	return l.Compared, plural(l.Left, "record") + " to look at again"
 }
 
 func (p *program) printReconcile(feed string, r consumer.ReconcileReport, failure string) error {

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/resosync/resosync/config"
@@ -64,41 +61,29 @@ func (p *program) syncFeed(ctx context.Context, s *session, name string, full bo
 	if full {
 		path += "?full"
 	}
-	resp, err := s.send(ctx, http.MethodPost, path, nil, nil)
+	l, err := long[syncLine](ctx, p, s, "sync "+name, path)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	show := p.newProgress("sync "+name, -1, progressbar.OptionShowCount())
-	defer show.end()
-	for lines := json.NewDecoder(resp.Body); ; {
-		var l syncLine
-		if err := lines.Decode(&l); err != nil {
-			return fmt.Errorf("the agent stopped before the end: run the command again: %w", err)
+	if p.json {
+		if err := p.printLine(map[string]any{"feed": name, "records": l.Records, "events": l.Events, "settled": l.Settled, "error": l.Error}); err != nil {
+			return err
 		}
-		if !l.Done {
-			show.at(l.Records+l.Settled, syncText(l))
-			continue
-		}
-		show.end()
-		if p.json {
-			if err := p.printLine(map[string]any{"feed": name, "records": l.Records, "events": l.Events, "settled": l.Settled, "error": l.Error}); err != nil {
-				return err
-			}
-		}
-		if l.Error != "" {
-			return errors.New(l.Error)
-		}
-		if !p.json {
-			p.printf("%s: level; %s loaded, %s received, %s brought up to date\n", name, plural(l.Records, "record"), plural(l.Events, "event"), plural(l.Settled, "record"))
-		}
-		return nil
 	}
+	if l.Error != "" {
+		return errors.New(l.Error)
+	}
+	if !p.json {
+		p.printf("%s: level; %s loaded, %s received, %s brought up to date\n", name, plural(l.Records, "record"), plural(l.Events, "event"), plural(l.Settled, "record"))
+	}
+	return nil
 }
 
-func syncText(l syncLine) string {
+func (l syncLine) over() bool { return l.Done }
+
+func (l syncLine) progress() (int64, string) {
 	if l.Resource != "" {
-		return fmt.Sprintf("loading %s, %s", l.Resource, plural(l.Records, "record"))
+		return l.Records + l.Settled, fmt.Sprintf("loading %s, %s", l.Resource, plural(l.Records, "record"))
 	}
-	return fmt.Sprintf("%s received, %s to apply", plural(l.Events, "event"), count(l.Pending))
+	return l.Records + l.Settled, fmt.Sprintf("%s received, %s to apply", plural(l.Events, "event"), count(l.Pending))
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/resosync/resosync/consumer"
@@ -22,7 +20,8 @@ func (p *program) verifyCommand() *cobra.Command {
 		Short: "Prove the copy equal to its producer",
 		Long: `verify has the producer make a digest of all that the feed copies, brings the copy level with it, and compares the
 two by the contents of all records; without names, of every feed. It changes nothing but what it takes to be level.
-Writes may go on meanwhile: what differs is looked at again, closer and closer, and what is left is named.
+Writes may go on meanwhile: what differs is looked at again, closer and closer, and what is left is named. A producer
+that cannot be reached, or wants no requests now, is asked again until it answers: end that with Ctrl-C.
 
 Exit status 0 says that every record is equal. The producer must be a resosync too; of others compare the keys and
 timestamps: resosync reconcile --dry-run.`,
@@ -71,33 +70,25 @@ func (a *agent) serveVerify(w http.ResponseWriter, r *http.Request) {
 	say(end)
 }
 
+func (l verifyLine) over() bool { return l.Done }
+
+func (l verifyLine) progress() (int64, string) {
+	text := plural(l.Compared, "record") + " compared"
+	if l.Round > 1 {
+		text = fmt.Sprintf("round %d, %s to look at again", l.Round, plural(int64(l.Ranges), "range"))
+	}
+	if l.Trouble != "" {
+		text += "; asks again: " + l.Trouble
+	}
+	return l.Compared, text
+}
+
 func (p *program) verifyFeed(ctx context.Context, s *session, feed string) error {
-	resp, err := s.send(ctx, http.MethodPost, "/admin/verify/"+url.PathEscape(feed), nil, nil)
+	l, err := long[verifyLine](ctx, p, s, "verify "+feed, "/admin/verify/"+url.PathEscape(feed))
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	show := p.newProgress("verify "+feed, -1, progressbar.OptionShowCount())
-	defer show.end()
-	for lines := json.NewDecoder(resp.Body); ; {
-		var l verifyLine
-		if err := lines.Decode(&l); err != nil {
-			return fmt.Errorf("the agent stopped before the end: run the command again: %w", err)
-		}
-		if !l.Done {
-			show.at(l.Compared, verifyText(l.VerifyProgress))
-			continue
-		}
-		show.end()
-		return p.printVerified(feed, *l.Verified, l.Error)
-	}
-}
-
-func verifyText(v consumer.VerifyProgress) string {
-	if v.Round == 1 {
-		return plural(v.Compared, "record") + " compared"
-	}
-	return fmt.Sprintf("round %d, %s to look at again", v.Round, plural(int64(v.Ranges), "range"))
+	return p.printVerified(feed, *l.Verified, l.Error)
 }
 
 func (p *program) printVerified(feed string, v consumer.Verified, failure string) error {
