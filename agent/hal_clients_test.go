@@ -20,7 +20,7 @@ func TestHALClients(t *testing.T) {
 	}
 	t.Parallel()
 	if _, err := exec.LookPath("node"); err != nil {
-		t.Skip("SKIPPED: the clients of other makers need node 20 or newer, and it is not installed: apt-get install nodejs npm")
+		t.Skip("SKIPPED: the clients of other makers, which are installed together, need node 20 or newer, and it is not installed: apt-get install nodejs npm")
 	}
 	if _, err := os.Stat(filepath.Join(clients, "node_modules", "ketting")); err != nil {
 		t.Skip("SKIPPED: the clients of other makers are not fetched: make tools")
