@@ -16,6 +16,9 @@ import (
 // ErrCallback means that pushes may not reach this address.
 var ErrCallback = errors.New("callback address is not allowed")
 
+// errHidden does not tell whether a name is known in here, nor what it resolves to: it may be one of this network.
+var errHidden = fmt.Errorf("%w: its address is not public, or its name is not known now; correct the name, or try again, or have its network added to allow_callbacks", ErrCallback)
+
 // CallbackDialer decides which addresses a push may reach, so that a callback URL cannot be turned
 // against this machine or its network. Outside AllowCallbacks it is https on port 443 or 8443 to a
 // public address; inside, plain http and any port too. The address is checked when the connection is
@@ -24,6 +27,7 @@ var ErrCallback = errors.New("callback address is not allowed")
 type CallbackDialer struct {
 	AllowCallbacks []netip.Prefix // networks that may be reached although they are not public
 	Resolver       *net.Resolver  // Default net.DefaultResolver.
+	MaxIdle        int            // connections that a Client keeps for the next push, by http and by https each. Default: no limit.
 }
 
 // Client returns an HTTP client for pushes: it keeps connections alive, follows no redirect, uses no
@@ -56,6 +60,7 @@ func (d CallbackDialer) transport(scheme string) *http.Transport {
 		DialContext:            d.dialer(scheme).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,
+		MaxIdleConns:           d.MaxIdle,
 		MaxIdleConnsPerHost:    1000, // one for each subscription, for many may be at one host
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
@@ -76,8 +81,7 @@ func (d CallbackDialer) Check(scheme, address string) error {
 	case slices.ContainsFunc(d.AllowCallbacks, within): // none with a zone is
 		return nil
 	case !ip.IsGlobalUnicast() || slices.ContainsFunc(notPublic, within) || ip.Is6() && !internet6.Contains(ip):
-		// What a name resolves to in here is not told: it may be a name of this network.
-		return fmt.Errorf("%w: its address is not public; give one that is, or have its network added to allow_callbacks", ErrCallback)
+		return errHidden
 	case scheme != "https" || to.Port() != 443 && to.Port() != 8443:
 		return fmt.Errorf("%w: %s by %s; outside allow_callbacks it must be https on port 443 or 8443", ErrCallback, to, scheme)
 	}

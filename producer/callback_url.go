@@ -64,8 +64,7 @@ func (d CallbackDialer) resolve(ctx context.Context, host string) ([]netip.Addr,
 	defer cancel()
 	addresses, err := resolver.LookupNetIP(ctx, "ip", host)
 	if err != nil || len(addresses) == 0 {
-		// The resolver's error repeats the name.
-		return nil, fmt.Errorf("%w: its host cannot be resolved now; correct the name, or try again when it is known", ErrCallback)
+		return nil, errHidden
 	}
 	return addresses, nil
 }
