@@ -33,6 +33,7 @@ type Pusher struct {
 	Store        Store
 	Subscription Subscription
 	HTTP         *http.Client  // Default CallbackDialer{}.Client(). It must not retry; redirects are not followed whatever it says.
+	Turns        *Turns        // of pushes under way; may be shared. nil: it waits for none.
 	Backoff      retry.Backoff // Default 1s to 15min.
 	SuspendAfter time.Duration // of failure without one success; also the longest wait that a subscriber may ask for. Default 24h.
 	UserAgent    string        // Default "resosync".
@@ -111,6 +112,9 @@ type run struct {
 	urgent  bool      // the state holds more than a moved position
 	ahead   batch     // read while another was in flight
 	waited  bool      // since the log was read to its end, and nothing was there: whatever came since is not forgotten
+
+	complains  bool      // the log says that pushes are not taken
+	complained time.Time // when it said so last
 }
 
 func (p *Pusher) newRun() (*run, error) {
@@ -184,9 +188,13 @@ func (r *run) turn(ctx context.Context) error {
 	if err := r.bind(ctx, b); err != nil {
 		return err
 	}
+	if begun, err := r.begins(ctx, b); !begun {
+		return err
+	}
 	r.skipIdle(time.Now())
 	ahead := r.readAhead(ctx, b)
 	got := r.post(ctx, b)
+	r.Turns.end(r.sub.Client)
 	r.ahead = <-ahead
 	if ctx.Err() == nil || got.status != 0 { // else nobody knows whether it arrived: it comes again
 		r.settle(b, got)

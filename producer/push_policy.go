@@ -40,6 +40,8 @@ const (
 	refusals    = 2 // retries after a 401 or 403
 	refusalWait = time.Minute
 	haltGrows   = time.Minute // up to which waits that are asked for in a row grow
+
+	complainEvery = time.Minute // how often the log complains of one that now takes pushes and now does not
 )
 
 func judge(status int) verdict {
@@ -63,7 +65,8 @@ func (r *run) settle(b batch, got answer) {
 	r.urgent = true
 	s.Attempts++
 	s.LastError = got.problem
-	if s.Attempts == 1 {
+	if !r.complains && (r.complained.IsZero() || now.Sub(r.complained) >= complainEvery) {
+		r.complains, r.complained = true, now
 		r.log.Warn("push was not taken", "seq", b.through, "err", got.problem)
 	}
 	switch v {
@@ -114,8 +117,11 @@ func (r *run) settle(b batch, got answer) {
 func (r *run) succeed(b batch, now time.Time) {
 	s := &r.state
 	if s.Attempts > 0 {
-		r.log.Info("pushes are taken again", "seq", b.through, "attempts", s.Attempts)
 		r.urgent = true
+		if r.complains {
+			r.complains = false
+			r.log.Info("pushes are taken again", "seq", b.through, "attempts", s.Attempts)
+		}
 	}
 	s.settled()
 	s.Acknowledged, s.SucceededAt = b.through, now.UTC()

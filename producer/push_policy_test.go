@@ -35,6 +35,42 @@ func TestPushHaltsBetweenFailures(t *testing.T) {
 	})
 }
 
+// One that takes every second push fills no log; one that then takes none for long is told of.
+func TestPushComplainsOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		store := openStore(t, t.TempDir())
+		subscribe(t, store, "b")
+		s := newSubscriber()
+		p := newPusher(t, store, s)
+		p.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+		stop := start(t, p)
+		for range 10 {
+			s.mu.Lock()
+			s.script = []reply{status(500)}
+			s.mu.Unlock()
+			put(t, store, entityevent.Local, 1)
+			s.next(t)
+			s.next(t)
+		}
+		s.mu.Lock()
+		s.always = status(500)
+		s.mu.Unlock()
+		put(t, store, entityevent.Local, 1)
+		for began := time.Now(); time.Since(began) < time.Hour; {
+			s.next(t)
+		}
+		s.mu.Lock()
+		s.always = nil
+		s.mu.Unlock()
+		s.next(t)
+		stop()
+		if no, again := strings.Count(logged.String(), "push was not taken"), strings.Count(logged.String(), "pushes are taken again"); no != 2 || again != 2 {
+			t.Errorf("%d and %d lines: %s", no, again, logged.String())
+		}
+	})
+}
+
 // A subscriber that asks for a short wait again and again gets longer ones, and is asked still.
 func TestPushShortHaltsGrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net"
 	"net/http"
@@ -155,13 +156,20 @@ func (r *run) secrets() []string {
 		for _, values := range u.Query() {
 			all = append(all, values...)
 		}
+		for part := range strings.SplitSeq(u.RawQuery, "&") {
+			_, value, _ := strings.Cut(part, "=")
+			all = append(all, value)
+		}
 		for _, path := range []string{u.Path, u.EscapedPath()} {
 			for part := range strings.SplitSeq(path, "/") {
-				if len(part) > 7 { // shorter ones are words
+				if len(part) > 7 || len(part) > 4 && strings.ContainsAny(part, "0123456789") { // others are words
 					all = append(all, part)
 				}
 			}
 		}
+	}
+	for _, secret := range slices.Clone(all) {
+		all = append(all, html.EscapeString(secret)) // as frameworks repeat it
 	}
 	all = slices.DeleteFunc(all, func(s string) bool { return len(s) <= 3 }) // no secret, and part of every other word
 	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
