@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/resosync/resosync/consumer"
+	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/producer"
 )
 
@@ -18,6 +20,7 @@ type vitals struct {
 	registered    registeredStatus
 	restored      *producer.RestoredState // nil: it was not
 	err           error                   // why the store did not tell all of it
+	incomplete    error                   // why it did not tell of registered, which is nobody else's trouble
 }
 
 // vitals looks at the feeds and subscriptions. It goes on where the store fails.
@@ -32,39 +35,41 @@ func (a *agent) vitals(ctx context.Context) vitals {
 		}
 		v.feeds = append(v.feeds, s)
 	}
-	var err error
-	if err = a.lookAtSubscriptions(ctx, &v); err != nil {
+	all, notKnown := a.registered.Registered(ctx)
+	err := a.lookAtSubscriptions(ctx, &v, all.Others)
+	if err != nil {
 		errs = append(errs, err)
 	}
 	if v.restored, err = producer.Restored(ctx, a.store); err != nil {
 		errs = append(errs, err)
 	}
 	v.err = errors.Join(errs...)
+	if v.incomplete = notKnown; notKnown == nil { // last, for it may be much
+		v.registered, v.incomplete = a.registeredStatus(ctx, all)
+	}
 	return v
 }
 
-// lookAtSubscriptions tells those of the configuration from those that clients registered.
-func (a *agent) lookAtSubscriptions(ctx context.Context, v *vitals) error {
-	states, err := producer.Subscriptions(ctx, a.store)
-	if err != nil {
-		return err
+// lookAtSubscriptions looks at those of the configuration, and at those that were in it once.
+func (a *agent) lookAtSubscriptions(ctx context.Context, v *vitals, others []string) error {
+	names := slices.Clone(others)
+	for _, sub := range a.subscriptions {
+		names = append(names, sub.Name)
 	}
-	all, err := a.registered.Registered(ctx)
-	if err != nil {
-		return err
-	}
-	var fixed, theirs []producer.SubscriptionState
-	for _, state := range states {
-		if _, is := all[state.Name]; is {
-			theirs = append(theirs, state)
-		} else {
-			fixed = append(fixed, state)
+	slices.Sort(names)
+	var states []producer.SubscriptionState
+	for _, name := range slices.Compact(names) {
+		state, err := producer.ReadState(ctx, a.store, name)
+		if errors.Is(err, entityevent.ErrAbsent) {
+			continue
 		}
+		if err != nil {
+			return err
+		}
+		states = append(states, state)
 	}
-	if v.subscriptions, err = a.subscriptionStatuses(ctx, fixed); err != nil {
-		return err
-	}
-	v.registered, err = a.registeredStatus(ctx, theirs, all)
+	var err error
+	v.subscriptions, err = a.subscriptionStatuses(ctx, states)
 	return err
 }
 

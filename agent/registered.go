@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/resosync/resosync/producer"
@@ -28,42 +29,34 @@ const registeredShown = 100
 // registered is the label of their figures: there may be thousands.
 const registered = "registered"
 
-// registeredStatus sums up these states. It reads the log once for all who want the same of it: if nothing waits for the
-// one of them that is furthest behind, nothing waits for any. After registeredShown kinds of narrowed ones, others count
+// registeredStatus sums up what was registered. It reads the log once for all who want the same of it: if nothing waits for
+// the one of them that is furthest behind, nothing waits for any. After registeredShown kinds of narrowed ones, others count
 // as if they wanted everything.
-func (a *agent) registeredStatus(ctx context.Context, states []producer.SubscriptionState, all map[string]producer.Subscription) (registeredStatus, error) {
-	now := registeredStatus{Subscriptions: []subscriptionStatus{}}
-	last := map[wants]producer.SubscriptionState{}
-	for _, state := range states {
-		sub := all[state.Name]
-		switch state.Status {
-		case producer.Cancelled:
-			now.Cancelled++
-			continue
-		case producer.Suspended:
-			now.Suspended++
-		default:
-			now.Active++
-			w := wantsOf(sub)
-			at, known := last[w]
-			if !known && len(last) >= registeredShown {
-				w.types = ""
-				at, known = last[w]
-			}
-			if !known || state.Cursor < at.Cursor {
-				last[w] = state
-			}
-		}
+func (a *agent) registeredStatus(ctx context.Context, all subscription.Registered) (registeredStatus, error) {
+	now := registeredStatus{Cancelled: all.Cancelled, Subscriptions: []subscriptionStatus{}}
+	last := map[wants]subscription.Standing{}
+	for _, s := range all.Standing {
 		if len(now.Subscriptions) < registeredShown {
-			now.Subscriptions = append(now.Subscriptions, subscriptionStatus{SubscriptionState: state, Client: sub.Client})
+			now.Subscriptions = append(now.Subscriptions, subscriptionStatus{SubscriptionState: *s.State, Client: s.Client})
+		}
+		if s.State.Status == producer.Suspended {
+			now.Suspended++
+			continue
+		}
+		now.Active++
+		w := wantsOf(s.Subscription)
+		at, known := last[w]
+		if !known && len(last) >= registeredShown {
+			s.EventTypes = nil
+			w = wantsOf(s.Subscription)
+			at, known = last[w]
+		}
+		if !known || s.State.Cursor < at.State.Cursor {
+			last[w] = s
 		}
 	}
-	for w, state := range last {
-		sub := all[state.Name]
-		if w.types == "" {
-			sub.EventTypes = nil
-		}
-		lag, since, err := a.waiting(ctx, sub, state.Cursor)
+	for _, s := range last {
+		lag, since, err := a.waiting(ctx, s.Subscription, s.State.Cursor)
 		if err != nil {
 			return now, err
 		}
@@ -82,7 +75,11 @@ func (a *agent) registeredLags(ctx context.Context, now *registeredStatus) error
 	}
 	for i := range now.Subscriptions {
 		s := &now.Subscriptions[i]
-		sub := all[s.Name]
+		at := slices.IndexFunc(all.Standing, func(is subscription.Standing) bool { return is.Name == s.Name })
+		if at < 0 { // cancelled meanwhile
+			continue
+		}
+		sub := all.Standing[at].Subscription
 		if s.Lag, s.Since, err = a.waiting(ctx, sub, s.Cursor); err == nil {
 			err = a.countLag(ctx, s, sub)
 		}

@@ -59,7 +59,7 @@ func (a *agent) status(ctx context.Context) status {
 	s.Feeds, s.Subscriptions, s.Restored = append(s.Feeds, v.feeds...), append(s.Subscriptions, v.subscriptions...), v.restored
 	s.Registered = v.registered
 	s.Registered.Subscriptions = slices.Clone(v.registered.Subscriptions) // others have the look, too
-	err := v.err
+	err := cmp.Or(v.err, v.incomplete)
 	if err == nil {
 		err = a.counts(ctx, &s)
 	}

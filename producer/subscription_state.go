@@ -142,6 +142,24 @@ func Subscriptions(ctx context.Context, docs entityevent.Docs) ([]SubscriptionSt
 	return states, nil
 }
 
+// ReadState returns the state of a subscription: entityevent.ErrAbsent for an unknown one.
+func ReadState(ctx context.Context, docs entityevent.Docs, name string) (SubscriptionState, error) {
+	s, _, err := readState(ctx, docs, name)
+	return s, err
+}
+
+func readState(ctx context.Context, docs entityevent.Docs, name string) (s SubscriptionState, version int64, err error) {
+	doc, err := docs.Get(ctx, SubscriptionKind, name)
+	if err == nil && doc.Version == 0 {
+		err = entityevent.ErrAbsent
+	}
+	if err != nil {
+		return s, 0, fmt.Errorf("subscription %s: %w", name, err)
+	}
+	s, err = parseState(doc)
+	return s, doc.Version, err
+}
+
 // Resume makes a suspended or halted subscription active: its Pusher continues from its cursor after Pusher.Wake. A
 // cancelled one stays so. It returns entityevent.ErrAbsent for an unknown one.
 func Resume(ctx context.Context, store Store, name string) error {
@@ -161,14 +179,7 @@ func Resume(ctx context.Context, store Store, name string) error {
 // ChangeState, which returns it as it is. An unknown subscription is entityevent.ErrAbsent.
 func ChangeState(ctx context.Context, store Store, name string, change func(*SubscriptionState) ([]entityevent.Doc, error)) (SubscriptionState, error) {
 	for {
-		doc, err := store.Get(ctx, SubscriptionKind, name)
-		if err == nil && doc.Version == 0 {
-			err = entityevent.ErrAbsent
-		}
-		if err != nil {
-			return SubscriptionState{}, fmt.Errorf("subscription %s: %w", name, err)
-		}
-		state, err := parseState(doc)
+		state, version, err := readState(ctx, store, name)
 		if err != nil {
 			return state, err
 		}
@@ -176,7 +187,7 @@ func ChangeState(ctx context.Context, store Store, name string, change func(*Sub
 		if err != nil {
 			return state, err
 		}
-		if _, err = writeState(ctx, store, state, doc.Version, others...); !errors.Is(err, entityevent.ErrConflict) {
+		if _, err = writeState(ctx, store, state, version, others...); !errors.Is(err, entityevent.ErrConflict) {
 			return state, err
 		}
 	}

@@ -30,7 +30,7 @@ type Pushers interface {
 // API answers /event-types, /subscriptions and what is below. It may be used concurrently; of one store only one is
 // in use at a time. Store, Gate, Clients, Schema, Seal and Pushers are required.
 type API struct {
-	Store     producer.Store
+	Store     producer.Store // all that changes subscriptions while this is in use goes Through it
 	Gate      producer.Gate
 	Clients   func(name string) (producer.Client, bool) // of the configuration, as they are now
 	Feed      string                                    // whose events are pushed. Default entityevent.Local.
@@ -45,7 +45,7 @@ type API struct {
 	// changing is held from before a change is committed until its pusher was told: what the Pushers hear last is what
 	// was stored last. The pushers' own changes meet these by compare-and-set.
 	changing sync.Mutex
-	tally    tally
+	tally    tallied
 }
 
 // ServeHTTP implements http.Handler.

@@ -20,7 +20,7 @@ func (x *exchange) change(to func(*registration, *producer.SubscriptionState) ([
 	defer x.changing.Unlock()
 	var reg *registration
 	var found producer.SubscriptionState
-	state, err := producer.ChangeState(x.r.Context(), x.Store, x.uuid, func(s *producer.SubscriptionState) (docs []entityevent.Doc, err error) {
+	state, err := producer.ChangeState(x.r.Context(), x.Through(), x.uuid, func(s *producer.SubscriptionState) (docs []entityevent.Doc, err error) {
 		if reg, err = x.registration(x.uuid); err != nil { // again, for it belongs to the state that is compared
 			return nil, err
 		}
@@ -89,10 +89,7 @@ func (x *exchange) cancel(message string) (document, error) {
 		}
 		s.Cancel(message)
 		return nil, nil
-	}, func() {
-		x.tally.cancelled(x.uuid)
-		x.Pushers.Wake(x.uuid)
-	})
+	}, func() { x.Pushers.Wake(x.uuid) })
 }
 
 // activate resumes, if the body says so.

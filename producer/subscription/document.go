@@ -2,10 +2,10 @@ package subscription
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -62,36 +62,31 @@ func (x *exchange) list() error {
 	} else if !x.who.admin {
 		name = x.who.Name
 	}
-	all, err := x.registrations(x.r.Context())
-	if err != nil {
-		return err
-	}
-	states, err := x.states(x.r.Context())
-	if err != nil {
-		return err
-	}
-	all = slices.DeleteFunc(all, func(r *registration) bool {
-		_, there := states[r.UUID]
-		return !there || name != "" && r.Client != name
-	})
 	links := reply.Links{"self": reply.Link{Href: x.href(listPath(query))}, "event-types": reply.Link{Href: x.href("/event-types")},
 		"subscription": reply.Link{Href: x.href("/subscriptions/{uuid}"), Templated: true}}
-	page, after := all, strings.ToLower(query.Get("after"))
-	for len(page) > 0 && page[0].UUID <= after {
-		page = page[1:]
+	total, page, more := 0, []string{}, false
+	err := x.known(x.r.Context(), func(t *tally) { total, page, more = t.page(name, strings.ToLower(query.Get("after"))) })
+	if err != nil {
+		return err
 	}
-	if len(page) > listed {
-		page = page[:listed]
-		query.Set("after", page[listed-1].UUID)
+	if more {
+		query.Set("after", page[listed-1])
 		links["next"] = reply.Link{Href: x.href(listPath(query))}
 	}
-	shown := make([]document, len(page))
-	for i, r := range page {
-		shown[i] = x.represent(r, states[r.UUID])
+	shown := []document{}
+	for _, uuid := range page {
+		d, err := x.shown(uuid)
+		if errors.Is(err, errUnknown) { // forgotten meanwhile
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		shown = append(shown, d)
 	}
 	return x.answer(http.StatusOK, map[string]any{
 		"_links":     links,
-		"totalCount": len(all),
+		"totalCount": total,
 		"_embedded":  map[string]any{"subscriptions": shown},
 	})
 }
@@ -107,24 +102,55 @@ func listPath(query url.Values) string {
 	return strings.TrimSuffix("/subscriptions?"+is.Encode(), "?")
 }
 
+// page is what one page of the list shows: of a client's subscriptions, or of all for "", those after a UUID. It says
+// how many there are in all, and whether more follow.
+func (t *tally) page(client, after string) (total int, page []string, more bool) {
+	for _, e := range t.all {
+		if client != "" && e.client != client {
+			continue
+		}
+		total++
+		switch {
+		case e.uuid <= after:
+		case len(page) == listed:
+			more = true
+		default:
+			page = append(page, e.uuid)
+		}
+	}
+	return total, page, more
+}
+
 // read answers with one subscription.
 func (x *exchange) read() error {
 	r, err := x.find()
 	if err != nil {
 		return err
 	}
-	doc, err := x.Store.Get(x.r.Context(), producer.SubscriptionKind, r.UUID)
-	if err != nil {
-		return fmt.Errorf("subscription %s: %w", r.UUID, err)
-	}
-	if doc.Version == 0 {
-		return errUnknown
-	}
-	state, err := parseState(doc)
+	state, err := x.state(r.UUID)
 	if err != nil {
 		return err
 	}
 	return x.answer(http.StatusOK, x.represent(r, state))
+}
+
+// shown reads a subscription as it is now.
+func (x *exchange) shown(uuid string) (document, error) {
+	r, err := x.registration(uuid)
+	if err != nil {
+		return document{}, err
+	}
+	state, err := x.state(uuid)
+	return x.represent(r, state), err
+}
+
+// state reads where a subscription stands.
+func (x *exchange) state(uuid string) (producer.SubscriptionState, error) {
+	s, err := producer.ReadState(x.r.Context(), x.Store, uuid)
+	if errors.Is(err, entityevent.ErrAbsent) {
+		err = errUnknown
+	}
+	return s, err
 }
 
 // errUnknown is the answer to a UUID that is nobody's, or another's.

@@ -144,20 +144,15 @@ func (x *exchange) create(client producer.Client, body members, reg *registratio
 	if key != nil {
 		docs = append(docs, key.document(d))
 	}
-	if _, err = x.Store.Apply(ctx, entityevent.Commit{Docs: docs}); err == nil {
-		x.tally.add(reg)
-	}
+	_, err = x.Through().Apply(ctx, entityevent.Commit{Docs: docs})
 	return d, err
 }
 
 // room refuses what would be too many. changing is held.
 func (a *API) room(ctx context.Context, client string) error {
-	refused := a.tally.room(client)
-	if a.tally.at.IsZero() || refused != nil && time.Since(a.tally.at) >= tallyAgain {
-		if err := a.count(ctx); err != nil {
-			return err
-		}
-		refused = a.tally.room(client)
+	var refused error
+	if err := a.known(ctx, func(t *tally) { refused = t.room(client) }); err != nil {
+		return err
 	}
 	return refused
 }
@@ -169,7 +164,7 @@ func (t *tally) room(client string) error {
 		return refuse(http.StatusForbidden, fmt.Sprintf("There are %d subscriptions of yours: cancel those that you do not need", own))
 	case kept >= maxKept:
 		return refuse(http.StatusForbidden, fmt.Sprintf("There are %d subscriptions of yours, with the cancelled ones: these are forgotten after 30 days", kept))
-	case len(t.open) >= maxOpen:
+	case t.open >= maxOpen:
 		return refuse(http.StatusForbidden, "This agent has as many subscriptions as it can have: follow the log by polling instead")
 	}
 	return nil

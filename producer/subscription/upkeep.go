@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/producer"
 )
@@ -80,7 +82,7 @@ func (a *API) revive(ctx context.Context, r *registration) (sub producer.Subscri
 
 // suspend stops a subscription where it stands, unless it is cancelled.
 func (a *API) suspend(ctx context.Context, name, reason string) error {
-	_, err := producer.ChangeState(ctx, a.Store, name, func(s *producer.SubscriptionState) ([]entityevent.Doc, error) {
+	_, err := producer.ChangeState(ctx, a.Through(), name, func(s *producer.SubscriptionState) ([]entityevent.Doc, error) {
 		if s.Status == producer.Cancelled {
 			return nil, errSettled
 		}
@@ -92,27 +94,42 @@ func (a *API) suspend(ctx context.Context, name, reason string) error {
 
 // SuspendClient suspends all subscriptions of a client that are not cancelled, with a reason for people, and returns their
 // names. It is durable when it returns. After an error some may be suspended, which are returned, and it may be repeated.
-func (a *API) SuspendClient(ctx context.Context, client, reason string) ([]string, error) {
+func (a *API) SuspendClient(ctx context.Context, client, reason string) (names []string, err error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	all, err := a.registrations(ctx)
+	var mine []string
+	err = a.known(ctx, func(t *tally) {
+		for _, e := range t.all {
+			if e.client == client && e.state != nil {
+				mine = append(mine, e.uuid)
+			}
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, r := range all {
-		if r.Client != client {
-			continue
-		}
-		switch err := a.suspend(ctx, r.UUID, reason); {
+	outcomes := make([]error, len(mine))
+	var all errgroup.Group
+	all.SetLimit(64) // they share commits
+	for i, name := range mine {
+		all.Go(func() error {
+			if outcomes[i] = a.suspend(ctx, name, reason); outcomes[i] == nil {
+				a.Pushers.Wake(name)
+			}
+			return nil
+		})
+	}
+	_ = all.Wait() // each has its own error
+	var failed []error
+	for i, name := range mine {
+		switch err := outcomes[i]; {
 		case err == nil:
-			names = append(names, r.UUID)
-			a.Pushers.Wake(r.UUID)
+			names = append(names, name)
 		case !errors.Is(err, errSettled) && !errors.Is(err, entityevent.ErrAbsent):
-			return names, err
+			failed = append(failed, err)
 		}
 	}
-	return names, nil
+	return names, errors.Join(failed...)
 }
 
 // keepCancelled is how long a cancelled subscription can be read.
@@ -122,10 +139,9 @@ const keepCancelled = 30 * 24 * time.Hour
 // it could not do the next one does.
 func (a *API) Sweep(ctx context.Context) error {
 	err := errors.Join(a.sweepCancelled(ctx), a.sweepKeys(ctx))
-	a.changing.Lock()
-	defer a.changing.Unlock()
-	a.tally = tally{} // there are fewer now
-	return err
+	a.tally.taking.Lock()
+	defer a.tally.taking.Unlock()
+	return errors.Join(err, a.take(ctx))
 }
 
 // sweepCancelled forgets each subscription with its registration.
@@ -181,7 +197,7 @@ func (a *API) drop(ctx context.Context, docs ...entityevent.Doc) error {
 	for i := range docs {
 		docs[i].Body = nil
 	}
-	_, err := a.Store.Apply(ctx, entityevent.Commit{Docs: docs})
+	_, err := a.Through().Apply(ctx, entityevent.Commit{Docs: docs})
 	if errors.Is(err, entityevent.ErrConflict) {
 		return nil
 	}
