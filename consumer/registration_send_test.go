@@ -46,7 +46,7 @@ func TestTokenUnderWayIsUnreadable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHooks("log-1/all")
 		f := registering(t, h)
-		h.fate(slices.Repeat([]fate{unsent}, 3)...)
+		h.fate(slices.Repeat([]fate{unsent}, 100)...)
 		stop := keep(t, f)
 		pass(time.Second)
 		stop()
