@@ -143,12 +143,20 @@ func newTransport() *http.Transport {
 	}
 }
 
+// attempts names the *int of a context that counts how often its request was made.
+type attempts struct{}
+
 // checkRetry repeats what may go well a moment later, and nothing that is settled.
 func checkRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	if n, counts := ctx.Value(attempts{}).(*int); counts {
+		*n++
+	}
 	var token *refusal // of the one that gives tokens
 	switch {
 	case ctx.Err() != nil:
 		return false, context.Cause(ctx)
+	case errors.Is(err, errNoTasks):
+		return false, nil
 	case errors.As(err, &token):
 		return token.Status >= 500 || halts(token.Status), nil
 	case err != nil:

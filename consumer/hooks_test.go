@@ -1,6 +1,7 @@
 package consumer_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
@@ -34,6 +35,7 @@ type hooks struct {
 	headers  []http.Header
 	fates    []fate // of the next requests about subscriptions; none: as it should be
 	without  bool   // it has no subscriptions
+	unknown  int    // the status for those that it does not know. 0: 404.
 }
 
 // hook is one subscription.
@@ -158,7 +160,7 @@ func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	problem(w, 404, "There is no such subscription of yours")
+	problem(w, cmp.Or(h.unknown, 404), "There is no such subscription of yours")
 }
 
 func (s *hook) start(w http.ResponseWriter, head int64, from any) bool {

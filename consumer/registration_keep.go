@@ -29,6 +29,7 @@ type registrar struct {
 	told    time.Time         // when the producer last took the terms
 	stands  standstill        // of the subscription
 	refuses int               // how many refusals in a row
+	fresh   string            // the key of a POST that was not sent yet
 	ended   entityevent.LogID // the log in which what is gone was ended again
 }
 
@@ -97,7 +98,8 @@ func (r *registrar) begin(ctx context.Context, p entityevent.Position) (time.Dur
 		r.registration.say(r.Logger, RegistrationStatus{State: Unoffered, Reason: "the producer takes no subscriptions by API: ask its people for pushes; polls go on"})
 		return offersKept, nil
 	}
-	if err := r.prepare(ctx, sending{Key: uuid.NewString(), To: strings.TrimRight(offers.Subscriptions, "/"), From: p.Sequence, Log: p.Log}); err != nil {
+	r.fresh = uuid.NewString()
+	if err := r.prepare(ctx, sending{Key: r.fresh, To: strings.TrimRight(offers.Subscriptions, "/"), From: p.Sequence, Log: p.Log}); err != nil {
 		return 0, err
 	}
 	return r.deliver(ctx)
@@ -133,14 +135,15 @@ func (r *registrar) deliver(ctx context.Context) (time.Duration, error) {
 			body["fromSequence"] = s.From
 		}
 	}
-	answer, err := r.ask(ctx, method, s.To, body, header)
+	made := 0
+	answer, err := r.ask(context.WithValue(ctx, attempts{}, &made), method, s.To, body, header)
 	if err != nil {
 		switch {
 		case s.Key == "" && isProper(err, http.StatusNotFound):
 			return 0, r.lost(ctx, unknownEvery, "the producer knows it no more")
 		case settled(err):
-			if r.now.Sent = nil; s.Token.ID != r.now.Token.ID {
-				r.now.Spare = s.Token
+			if r.now.Sent = nil; s.Token.ID != r.now.Token.ID && (s.Key == "" || s.Key == r.fresh && made == 1) {
+				r.now.Spare = s.Token // else a request before that one may have made a subscription, with this token
 			}
 			if err := r.write(ctx); err != nil {
 				return 0, err
@@ -149,6 +152,7 @@ func (r *registrar) deliver(ctx context.Context) (time.Duration, error) {
 		case refused(err, http.StatusNotFound):
 			r.links.forget()
 		}
+		r.fresh = ""
 		r.pending(err)
 		return 0, err
 	}
@@ -179,7 +183,7 @@ func (r *registrar) deliver(ctx context.Context) (time.Duration, error) {
 func (r *registrar) look(ctx context.Context, p entityevent.Position) (time.Duration, error) {
 	is, err := r.ask(ctx, http.MethodGet, r.now.Self, nil, nil)
 	switch {
-	case isProper(err, http.StatusNotFound):
+	case isProper(err, http.StatusNotFound), isProper(err, http.StatusGone):
 		return 0, r.lost(ctx, unknownEvery, "the producer knows it no more")
 	case settled(err):
 		return r.refuse(err)

@@ -114,6 +114,7 @@ func TestEndedByOthers(t *testing.T) {
 	for name, end := range map[string]func(h *hooks){
 		"cancelled":        func(h *hooks) { h.change(func(s *hook) { s.status, s.message = "cancelled", "by the admin" }) },
 		"unknown":          func(h *hooks) { h.mu.Lock(); h.subs = nil; clear(h.keys); h.mu.Unlock() },
+		"gone":             func(h *hooks) { h.mu.Lock(); h.subs, h.unknown = nil, 410; clear(h.keys); h.mu.Unlock() },
 		"unknown when due": func(h *hooks) { h.change(func(s *hook) { s.uuid = "gone" }) },
 	} {
 		t.Run(name, func(t *testing.T) {

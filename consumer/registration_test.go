@@ -105,6 +105,27 @@ func TestRegistersWhenLoaded(t *testing.T) {
 	})
 }
 
+// What a POST made whose answer was lost is pushed with a token that is good no more, if it is refused when it is repeated.
+func TestRefusedAfterALostAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHooks("log-1/all")
+		h.src.put("Property", "a", property("a", 1))
+		f := registering(t, h)
+		h.fate(unheard, says(403, "its token lacks the scope subscribe"))
+		defer keep(t, f)()
+		pass(10 * time.Minute)
+		open := h.open()
+		if len(open) != 2 {
+			t.Fatalf("%d subscriptions", len(open))
+		}
+		for i, want := range []bool{false, true} {
+			if _, err := f.Register.Authority.Verify(t.Context(), open[i].token, bearer.Push("mls")); (err == nil) != want {
+				t.Errorf("the token of subscription %d: %v", i+1, err)
+			}
+		}
+	})
+}
+
 // Every answer to the first request: what follows, and when.
 func TestAnswersToARegistration(t *testing.T) {
 	const hour = time.Hour
