@@ -10,8 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/resosync/resosync/config"
 	"github.com/resosync/resosync/consumer"
 	"github.com/resosync/resosync/entityevent"
@@ -48,8 +46,10 @@ type agent struct {
 	box           *box.Events
 	sessions      *sessions.Sessions
 	pushers       *pushers
-	callbacks     *http.Client    // what pushes use
+	callbacks     *http.Client // what pushes use
+	files         files
 	holds         *producer.Holds // of all requests that wait for news
+	turns         *producer.Turns // of the pushes to registered subscriptions
 	probe         probe
 	lookout       lookout
 	vain          vain
@@ -62,7 +62,8 @@ type agent struct {
 // open wires an agent, which others reach at root, on a data folder that this process holds. Close it before the folder.
 func open(ctx context.Context, c *config.Config, held *folder, root string, logger *slog.Logger) (_ *agent, err error) {
 	a := &agent{config: c, root: root, logger: logger, opened: time.Now(), schemas: map[string]*producer.Schema{}, servers: map[string]*producer.Server{}, limits: limits(c), metrics: newMetrics(),
-		holds: &producer.Holds{Most: mostHeld()}}
+		files: shareFiles(c)}
+	a.holds, a.turns = &producer.Holds{Most: a.files.held}, &producer.Turns{Most: a.files.pushes}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -134,16 +135,6 @@ func open(ctx context.Context, c *config.Config, held *folder, root string, logg
 		}
 	}
 	return a, nil
-}
-
-// mostHeld is how many requests may wait for news: they leave a tenth of the files of the process to those
-// that are answered, pushed or stored. 0: as many as may be held at all.
-func mostHeld() int {
-	var files unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil || files.Cur/10*9 > 20_000 {
-		return 0
-	}
-	return int(files.Cur / 10 * 9)
 }
 
 // Close releases what open took.

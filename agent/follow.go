@@ -24,6 +24,7 @@ import (
 // follow wires the ways to follow the log beside OData. All serve the one feed that /odata serves.
 func (a *agent) follow(held *folder, anonymous *producer.Client) {
 	dialer := callbackDialer(a.config)
+	dialer.MaxIdle = a.files.kept
 	a.callbacks = dialer.Client()
 	a.teardown.add("close callbacks", func() error { a.callbacks.CloseIdleConnections(); return nil })
 	a.pushers = &pushers{fixed: a.subscriptions, build: a.pusher, logger: a.logger}
@@ -56,7 +57,11 @@ func (a *agent) ways() []way {
 
 // pusher pushes to one subscription, of the configuration or registered.
 func (a *agent) pusher(s producer.Subscription) *producer.Pusher {
-	return &producer.Pusher{Store: a.store, Subscription: s, HTTP: a.callbacks, UserAgent: userAgent(), Logger: a.logger,
+	turns := a.turns
+	if a.pushers.isFixed(s.Name) { // these are the agent's own, and wait for nobody else's
+		turns = nil
+	}
+	return &producer.Pusher{Store: a.registered.Through(), Subscription: s, HTTP: a.callbacks, Turns: turns, UserAgent: userAgent(), Logger: a.logger,
 		Changed: func(now producer.SubscriptionState) {
 			a.sessions.Status(s.Client, map[string]any{"subscription": now.Name, "status": now.Status, "message": now.Reason})
 		}}

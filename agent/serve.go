@@ -38,6 +38,9 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 	var end teardown
 	defer func() { err = errors.Join(err, end.runWithin(closeDeadline)) }()
 
+	if err := shareFiles(c).check(); err != nil {
+		return err
+	}
 	held, err := waitFolder(ctx, c.Data, "run")
 	if err != nil {
 		return err
@@ -71,10 +74,10 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 	if err != nil {
 		return err
 	}
-	var fresh freshConns
-	server.ConnState = fresh.note
+	open := conns{most: a.files.conns, logger: logger}
+	server.ConnState = open.note
 	server.RegisterOnShutdown(a.holds.Drain)
-	server.RegisterOnShutdown(fresh.close)
+	server.RegisterOnShutdown(open.close)
 	group.Go(func() error { return a.push(running) })
 	group.Go(func() error { return a.sweep(running) })
 	group.Go(named("tasks", func() error { return a.tasks.Run(running) }))
