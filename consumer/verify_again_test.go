@@ -47,7 +47,7 @@ func cutOff(*http.Request) (*http.Response, error) {
 }
 
 func halfSent(r *http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: 200, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{"Content-Type": {"application/json"}},
+	return &http.Response{StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{"Content-Type": {"application/json"}},
 		Body: io.NopCloser(io.MultiReader(strings.NewReader(`{"val`), cutShort{})), Request: r}, nil
 }
 
