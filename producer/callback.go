@@ -3,6 +3,7 @@ package producer
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -57,15 +58,59 @@ func (d CallbackDialer) dialer(scheme string) *net.Dialer {
 func (d CallbackDialer) transport(scheme string) *http.Transport {
 	// HTTP/2 is left out: one batch is in flight at a time, and a timeout must end the connection.
 	return &http.Transport{
-		DialContext:            d.dialer(scheme).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    10 * time.Second,
+		DialContext:            whileAsked(d.dialer(scheme).DialContext),
+		DialTLSContext:         whileAsked(secured(d.dialer(scheme).DialContext, nil)),
 		MaxIdleConns:           d.MaxIdle,
 		MaxIdleConnsPerHost:    1000, // one for each subscription, for many may be at one host
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 		WriteBufferSize:        64 << 10,
 		DisableCompression:     true,
+	}
+}
+
+type dial = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// asker is the key of the context of the request that a connection is made for.
+type asker struct{}
+
+// whileAsked gives up a connection that is not there when its request ends. http.Transport would go on with it, beside those
+// of the requests that come next, and each takes a file.
+func whileAsked(connect dial) dial {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if asks, ok := ctx.Value(asker{}).(context.Context); ok {
+			defer context.AfterFunc(asks, cancel)()
+		}
+		return connect(ctx, network, address)
+	}
+}
+
+var errHandshake = errors.New("TLS handshake timeout")
+
+// secured speaks TLS, with hosts that these roots vouch for (nil: the system's).
+func secured(connect dial, roots *x509.CertPool) dial {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := connect(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, errHandshake)
+		defer cancel()
+		secure := tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: roots})
+		if err := secure.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return nil, err
+		}
+		return secure, nil
 	}
 }
 
@@ -110,6 +155,7 @@ func prefixes(texts ...string) []netip.Prefix {
 type callbackTransport struct{ plain, secure *http.Transport }
 
 func (t *callbackTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.WithContext(context.WithValue(r.Context(), asker{}, r.Context()))
 	if r.URL.Scheme == "https" {
 		return t.secure.RoundTrip(r)
 	}

@@ -12,8 +12,7 @@ import (
 func ClientOver(dial func(ctx context.Context, network, address string) (net.Conn, error), roots *x509.CertPool) *http.Client {
 	client := CallbackDialer{}.Client()
 	t := client.Transport.(*callbackTransport)
-	t.plain.DialContext, t.secure.DialContext = dial, dial
-	t.secure.TLSClientConfig.RootCAs = roots
+	t.plain.DialContext, t.secure.DialTLSContext = whileAsked(dial), whileAsked(secured(dial, roots))
 	return client
 }
 

@@ -1,8 +1,10 @@
 package producer_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,4 +104,40 @@ func TestTurnsWait(t *testing.T) {
 // after answers after a time.
 func after(d time.Duration) reply {
 	return func(http.ResponseWriter, *http.Request, pushed) { time.Sleep(d) }
+}
+
+// TestConnectionEndsWithItsPush: one that is not there when the push has to end, or that still greets, is given up with it:
+// it would take a file beside those of the pushes that come next.
+func TestConnectionEndsWithItsPush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t, t.TempDir())
+		put(t, store, entityevent.Local, 1)
+		var connecting atomic.Int64
+		network := &wire{fails: func(ctx context.Context, address string) error {
+			connecting.Add(1)
+			if address == "never.example:443" {
+				<-ctx.Done()
+				connecting.Add(-1)
+			}
+			return ctx.Err()
+		}, peer: func(e *end) {
+			e.gone()
+			connecting.Add(-1)
+		}}
+		for _, name := range []string{"never", "silent"} {
+			subscribe(t, store, name)
+			p := newPusher(t, store, nil)
+			p.HTTP, p.Subscription.Name, p.Subscription.URL, p.Subscription.Timeout = network.client(t, nil), name, "https://"+name+".example/", time.Second
+			start(t, p)
+		}
+		synctest.Wait()
+		if n := connecting.Load(); n != 2 {
+			t.Fatalf("%d connections begin, want 2", n)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := connecting.Load(); n != 0 {
+			t.Errorf("%d connections are left of pushes that ended", n)
+		}
+	})
 }
