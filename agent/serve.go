@@ -74,10 +74,10 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 	if err != nil {
 		return err
 	}
-	open := conns{most: a.files.conns, logger: logger}
-	server.ConnState = open.note
+	connections := conns{most: a.files.conns, logger: logger}
+	server.ConnState = connections.note
 	server.RegisterOnShutdown(a.holds.Drain)
-	server.RegisterOnShutdown(open.close)
+	server.RegisterOnShutdown(connections.close)
 	group.Go(func() error { return a.push(running) })
 	group.Go(func() error { return a.sweep(running) })
 	group.Go(named("tasks", func() error { return a.tasks.Run(running) }))
