@@ -33,6 +33,7 @@ type probe struct {
 	since  time.Time // the first of either
 	faults int       // how many were heard of
 	begun  time.Time // of the write under way; zero: none is
+	worked time.Time // when one last succeeded
 }
 
 // heard notes a failure of the store.
@@ -82,6 +83,9 @@ func (p *probe) once(ctx context.Context) {
 
 	p.mu.Lock()
 	p.begun = time.Time{}
+	if err == nil {
+		p.worked = time.Now()
+	}
 	if err == nil && p.faults == before { // one heard of meanwhile is newer than what the write proves
 		p.fault = nil
 	}
@@ -121,6 +125,13 @@ func (p *probe) reasons(now time.Time) []reason {
 		return []reason{{"store", fmt.Sprintf("the store has not answered for %s: look at the disk of the data folder", age(hangs))}}
 	}
 	return nil
+}
+
+// works says that the store was read and written a moment ago: if it is late for somebody else, it has much to do.
+func (p *probe) works(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return now.Sub(p.worked) < probeEvery+probePatience
 }
 
 // storeReason is what people may do about a failure. Anyone may read it: it holds no path.

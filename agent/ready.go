@@ -34,7 +34,8 @@ func (a *agent) unready(ctx context.Context) []reason {
 // may be to blame for counts when it has lasted.
 func (a *agent) reasons(v vitals, now time.Time) []reason {
 	reasons := a.probe.reasons(now)
-	if v.err != nil && len(reasons) == 0 {
+	busy := errors.Is(v.err, errLookTimeout) && a.probe.works(now)
+	if v.err != nil && !busy && len(reasons) == 0 {
 		reasons = append(reasons, reason{"store", "the store does not answer: look at the disk of the data folder and at the log"})
 	}
 	if v.restored != nil {

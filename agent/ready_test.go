@@ -174,6 +174,9 @@ func TestReadyzFaults(t *testing.T) {
 		{"a store that does not tell", func() { now.err = errors.New("SECRET") }, func() { now.err = nil }, "the store does not answer: "},
 		{"a write that hangs", func() { a.probe.begun = time.Now().Add(-probePatience - time.Second) }, func() { a.probe.begun = time.Time{} }, "the store has not answered for 16s: look at the disk"},
 		{"a write that takes its time", func() { a.probe.begun = time.Now().Add(-probePatience / 2) }, func() { a.probe.begun = time.Time{} }, ""},
+		{"a store that has much to do", func() { a.probe.once(t.Context()); now.err = fmt.Errorf("feed: %w", errLookTimeout) }, func() { now.err = nil }, ""},
+		{"a store that was late for long", func() { a.probe.worked, now.err = time.Now().Add(-time.Minute), errLookTimeout }, func() { now.err = nil }, "the store does not answer: "},
+		{"registered ones that are not known", func() { now.incomplete = errors.New("SECRET") }, func() { now.incomplete = nil }, ""},
 		{"removals held", func() { now.feeds[0].Held = 1234 }, func() { now.feeds[0].Held = 0 }, "feed mls: 1,234 removals are held.*resosync aside list mls.*resosync reconcile mls --allow-deletes"},
 		{"records set aside", func() { now.feeds[0].Aside = 101 }, func() { now.feeds[0].Aside = 100 }, "feed mls: 101 records could not be brought up to date: `resosync aside list mls` says why"},
 		{"a suspended subscription", func() {
