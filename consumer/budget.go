@@ -183,9 +183,10 @@ func (p *pace) read(ctx context.Context) error {
 	b.day.resume(now, l.Day, l.InDay)
 	// A halt that was asked for in the future shows a clock that was set back: it would last too long.
 	if age := now.Sub(l.Halted); age >= 0 {
-		p.refusals = max(p.refusals, l.Refusals)
-		if until := now.Add(min(l.Halt, longestHalt) - age); until.After(p.until) {
-			p.until = until
+		all := &p.halts[everything]
+		all.refusals = max(all.refusals, l.Refusals)
+		if until := now.Add(min(l.Halt, longestHalt) - age); until.After(all.until) {
+			all.until = until
 		}
 	}
 	return nil
@@ -233,11 +234,11 @@ func (p *pace) reserve(ctx context.Context) error {
 // entry is the document after so many more requests. The caller holds mu.
 func (p *pace) entry(hour, day int) entityevent.Doc {
 	b := p.budget
-	now := time.Now()
-	l := ledger{Hour: b.hour.start, InHour: b.hour.spent + hour, Day: b.day.start, InDay: b.day.spent + day, Refusals: p.refusals}
-	if left := p.until.Sub(now); left > 0 {
+	now, all := time.Now(), p.halts[everything]
+	l := ledger{Hour: b.hour.start, InHour: b.hour.spent + hour, Day: b.day.start, InDay: b.day.spent + day, Refusals: all.refusals}
+	if left := all.until.Sub(now); left > 0 {
 		l.Halted, l.Halt = now.UTC(), left
-	} else if p.refusals > 0 {
+	} else if all.refusals > 0 {
 		l.Halted = now.UTC()
 	}
 	return with(b.doc, l)

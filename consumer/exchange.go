@@ -94,6 +94,11 @@ func (x *exchange) open(req *http.Request) (*http.Response, error) {
 
 // once sends a request with a token, "" for none.
 func (x *exchange) once(req *http.Request, token string) (*http.Response, error) {
+	if isOfTask(req.Context()) {
+		if err := x.pace.waitForTasks(req.Context()); err != nil {
+			return nil, err
+		}
+	}
 	if err := x.pace.wait(req.Context(), x.errand); err != nil {
 		return nil, err
 	}
@@ -101,8 +106,12 @@ func (x *exchange) once(req *http.Request, token string) (*http.Response, error)
 		sent.Store(true)
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
+	req = req.Clone(ctx)
+	if !x.pace.mayHold() {
+		unheld(req.Header)
+	}
 	limit := silence
-	if strings.Contains(req.Header.Get("Prefer"), "wait=") {
+	if asksToHold(req.Header) {
 		limit = heldSilence
 	}
 	quiet := time.AfterFunc(limit, func() {
@@ -117,7 +126,6 @@ func (x *exchange) once(req *http.Request, token string) (*http.Response, error)
 		quiet.Stop()
 		cancel(nil)
 	}
-	req = req.Clone(ctx)
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -127,7 +135,7 @@ func (x *exchange) once(req *http.Request, token string) (*http.Response, error)
 		end()
 		return nil, err
 	}
-	if x.pace.saw(resp) {
+	if x.pace.saw(resp, concernOf(req, resp.StatusCode)) {
 		x.pace.note(ctx)
 	}
 	resp.Body = &heard{ReadCloser: resp.Body, ctx: ctx, quiet: quiet, end: end}

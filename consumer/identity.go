@@ -111,7 +111,7 @@ func (a asks) RoundTrip(req *http.Request) (*http.Response, error) {
 		cancel()
 		return nil, causeOf(ctx, err)
 	}
-	if a.pace.saw(resp) {
+	if a.pace.saw(resp, everything) {
 		a.pace.note(ctx)
 	}
 	resp.Body = &ending{resp.Body, cancel}

@@ -59,10 +59,10 @@ var errJobTime = fmt.Errorf("%w: it took more than %s", errJob, jobTime)
 // begin asks for a task, once, and returns its URL. After an error other than errJob there may be one all the same,
 // which the producer drops by itself.
 func (c *client) begin(ctx context.Context, tasks string, j job) (string, error) {
-	a, err := c.send(ctx, http.MethodPost, tasks, j, nil)
+	a, err := c.send(ofTask(ctx), http.MethodPost, tasks, j, nil)
 	if err != nil {
 		var r *refusal
-		if errors.As(err, &r) && (r.Status == http.StatusTooManyRequests || !concernsAll(err)) || errors.Is(err, errUnexpected) {
+		if errors.As(err, &r) && (halts(r.Status) || !concernsAll(err)) || errors.Is(err, errUnexpected) {
 			return "", fmt.Errorf("%w: %w", errJob, err)
 		}
 		return "", err
@@ -84,7 +84,7 @@ func (c *client) begin(ctx context.Context, tasks string, j job) (string, error)
 
 // await blocks until a task is done. It calls alive whenever the producer says that it is still busy.
 func (c *client) await(ctx context.Context, task string, alive func()) (finished, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, jobTime, errJobTime)
+	ctx, cancel := context.WithTimeoutCause(ofTask(ctx), jobTime, errJobTime)
 	defer cancel()
 	header := http.Header{"Accept": {"application/json"}, "Prefer": {fmt.Sprintf("wait=%d", int(longPoll.Seconds()))}}
 	for {
@@ -127,14 +127,14 @@ func (a *answer) finished() (f finished, err error) {
 
 // end lets the producer drop a task and its result. If it cannot be told it does so by itself.
 func (c *client) end(ctx context.Context, task string) {
-	if a, err := c.send(ctx, http.MethodDelete, task, nil, nil); err == nil {
+	if a, err := c.send(ofTask(ctx), http.MethodDelete, task, nil, nil); err == nil {
 		a.Close()
 	}
 }
 
 // ofJob tells a failure that is a task's own, or of its kind, from one that any request would have met.
 func ofJob(err error) error {
-	if errors.Is(err, errJob) || concernsAll(err) {
+	if errors.Is(err, errJob) || concernsAll(err) && !errors.Is(err, errNoTasks) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", errJob, err)

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/resosync/resosync/entityevent/retry"
 )
 
 // longestHalt bounds what a producer may ask us to wait (Retry-After): it is asked again after a day
@@ -26,20 +24,19 @@ const (
 	errands                    // how many errands there are
 )
 
-// pace holds all requests of a feed to what the producer wants: none before the time that its 429 or 503
-// named, no more than the rate, and no more than the budget. Whoever hammers after a 429 loses the token.
+// pace holds all requests of a feed to what the producer wants: none of those that its 429 or 503 speaks of before the
+// time that it named, no more than the rate, and no more than the budget. Whoever hammers after a 429 loses the token.
 type pace struct {
 	interval time.Duration // between two requests, unless free
 	budget   *budget
 	stats    *stats
 
-	mu       sync.Mutex
-	free     bool      // the producer sends a log id: no rate of ours
-	until    time.Time // nothing before
-	refusals int       // in a row
-	slot     time.Time // when the rate allows the next request
-	queue    []*turn   // who waits, in the order in which they go
-	changed  chan struct{}
+	mu      sync.Mutex
+	free    bool           // the producer sends a log id: no rate of ours
+	halts   [concerns]halt // the producer's, by what it refuses
+	slot    time.Time      // when the rate allows the next request
+	queue   []*turn        // who waits, in the order in which they go
+	changed chan struct{}
 }
 
 // turn is one request that waits to be sent.
@@ -51,9 +48,6 @@ type turn struct {
 // pollPassed is how many requests a poll lets go before it. However much is pending, the agent has to know
 // whether the producer answers, and what is new.
 const pollPassed = 30
-
-// pardon is the wait after a 429 or 503 that names none.
-var pardon = retry.Backoff{Min: 2 * time.Second, Max: 15 * time.Minute}
 
 func newPace(perSecond float64, b *budget, s *stats) *pace {
 	return &pace{interval: time.Duration(float64(time.Second) / perSecond), budget: b, stats: s, changed: make(chan struct{})}
@@ -140,9 +134,9 @@ func (p *pace) next(t *turn) (delay time.Duration, reserve bool, changed <-chan 
 		return math.MaxInt64, false, p.changed
 	}
 	now := time.Now()
-	delay = max(p.until.Sub(now), p.budget.delay(now, t.errand, p.free))
+	delay = max(p.halts[everything].until.Sub(now), p.budget.delay(now, t.errand, p.free))
 	// What refused lately is not taken by storm, whoever it is.
-	if !p.free || p.refusals > 0 {
+	if !p.free || p.halts[everything].refusals > 0 {
 		delay = max(delay, p.slot.Sub(now))
 	}
 	if delay > 0 {
@@ -161,31 +155,21 @@ func (p *pace) next(t *turn) (delay time.Duration, reserve bool, changed <-chan 
 	return 0, false, nil
 }
 
-// saw learns from an answer. It says whether that has to be written down.
-func (p *pace) saw(resp *http.Response) (note bool) {
+// saw learns from an answer to a request of a kind. It says whether that has to be written down.
+func (p *pace) saw(resp *http.Response, c concern) (note bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	all := &p.halts[everything]
 	if !halts(resp.StatusCode) {
-		note = p.refusals > 0
-		p.refusals = 0
+		p.halts[c].refusals = 0
+		note = all.refusals > 0
+		all.refusals = 0
 		return note
 	}
 	p.stats.halts.Add(1)
-	p.refusals++
-	now := time.Now()
-	halt, told := retry.After(resp.Header.Get("Retry-After"), now)
-	if !told || halt <= 0 {
-		halt = pardon.Delay(p.refusals)
-	}
-	if until := now.Add(min(halt, longestHalt)); until.After(p.until) {
-		p.until = until
-	}
+	p.halts[c].refused(resp)
 	p.wakeAll()
-	return true
-}
-
-func halts(status int) bool {
-	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+	return c == everything
 }
 
 // named says whether the producer sends a log id.
@@ -211,7 +195,7 @@ func (p *pace) halted() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	d := max(p.until.Sub(now), p.budget.delay(now, forInbox, p.free))
+	d := max(p.halts[everything].until.Sub(now), p.budget.delay(now, forInbox, p.free))
 	if d <= 0 {
 		return time.Time{}
 	}

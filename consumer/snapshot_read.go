@@ -109,9 +109,9 @@ func (l *loader) download(ctx context.Context, done finished) (*http.Response, *
 			header.Set("If-Range", place.Tag)
 		}
 	}
-	resp, err := l.client.as(forLoad).stream(ctx, done.Href, header)
+	resp, err := l.client.as(forLoad).stream(ofTask(ctx), done.Href, header)
 	switch {
-	case errors.Is(err, errOrigin):
+	case errors.Is(err, errOrigin), errors.Is(err, errNoTasks):
 		return nil, nil, fmt.Errorf("%w: %w", errJob, err)
 	case err != nil && ctx.Err() == nil:
 		return nil, nil, fmt.Errorf("%w: %w", errCut, err)

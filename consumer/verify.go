@@ -193,7 +193,7 @@ func (v *verification) digest(ctx context.Context, j job) (d digest.Digest, err 
 	if err != nil {
 		return d, err
 	}
-	a, err := persist(ctx, v, func() (*answer, error) { return c.send(ctx, http.MethodGet, done.Href, nil, nil) })
+	a, err := persist(ctx, v, func() (*answer, error) { return c.send(ofTask(ctx), http.MethodGet, done.Href, nil, nil) })
 	if err != nil {
 		return d, err
 	}

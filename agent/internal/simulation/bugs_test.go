@@ -69,7 +69,7 @@ var bugs = []bug{
 		edits:  []edit{{`		wait, ok := got.wait(now)`, `		wait, ok := time.Duration(0), false`}},
 	},
 	{
-		name: "Retry-After ignored by the consumer", file: "consumer/pace.go",
+		name: "Retry-After ignored by the consumer", file: "consumer/halt.go",
 		breaks: "requests come again when the consumer likes, not when the producer asked",
 		edits:  []edit{{`	halt, told := retry.After(resp.Header.Get("Retry-After"), now)`, `	halt, told := retry.After("", now)`}},
 	},

@@ -1,0 +1,155 @@
+package consumer_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/resosync/resosync/consumer"
+)
+
+// A producer that wants no tasks for an hour is copied by pages and followed meanwhile, over a restart too, and is not
+// asked for tasks before; who asks for a digest is told why it waits.
+func TestRefusedTasksConcernTasksAlone(t *testing.T) {
+	for _, code := range []int{429, 503} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := making(1500)
+				m.put("Member", "M1", `{"MemberKey":"M1","MemberFullName":"Ann"}`)
+				n := &hitch{next: to(m), method: "POST", path: "/tasks", fail: declining(code, "3600"), left: 1}
+				f := newFeed(t, wire(n.RoundTrip), "Property", "Member")
+				start := time.Now()
+				catchUp(t, f)
+				equal(t, m.source, f.Store)
+				if took := time.Since(start); took > time.Minute || n.failed != 1 || len(m.made) != 0 {
+					t.Errorf("loaded after %s, %d refused, %d tasks", took, n.failed, len(m.made))
+				}
+				troubles := make(chan string, 10_000)
+				verified := make(chan error, 1)
+				go func() {
+					v, err := f.Verify(t.Context(), func(p consumer.VerifyProgress) { troubles <- p.Trouble })
+					if err == nil && !v.Equal {
+						err = fmt.Errorf("not equal: %+v", v)
+					}
+					verified <- err
+				}()
+				pass(10 * time.Minute)
+				var told string
+				for len(troubles) > 0 {
+					told = <-troubles
+				}
+				if !strings.Contains(told, "wants no requests for tasks before") {
+					t.Errorf("it is said to wait as %q", told)
+				}
+				for i, f := range []*consumer.Feed{f, newFeedOn(f.Store, wire(n.RoundTrip))} {
+					m.put("Property", fmt.Sprint("new", i), property(fmt.Sprint("new", i), i))
+					start = time.Now()
+					catchUp(t, f)
+					equal(t, m.source, f.Store)
+					if s := status(t, f); !s.Halted.IsZero() || time.Since(start) > time.Second {
+						t.Errorf("halted until %s, a change was here after %s", s.Halted, time.Since(start))
+					}
+				}
+				if len(m.made) != 0 {
+					t.Errorf("%d tasks within the hour", len(m.made))
+				}
+				if err := <-verified; err != nil || len(m.made) == 0 {
+					t.Errorf("verify: %v with %d tasks", err, len(m.made))
+				}
+			})
+		})
+	}
+}
+
+// What the producer says of the log or of records is of all requests: also tasks wait. If it said it first of tasks,
+// the next request is told so, and no other follows.
+func TestRefusalOfAllRequests(t *testing.T) {
+	for what, path := range map[string]string{"the log": "/EntityEvent", "a page": "/Property", "a task": "/tasks"} {
+		for _, log := range []string{"log-1/all", ""} {
+			t.Run(what+" "+log, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					m := making(50)
+					m.log = log
+					m.answer = func(w http.ResponseWriter, r *http.Request) bool { // an older or another producer without snapshots
+						if what == "a page" && r.Method == http.MethodPost {
+							declined(w, 403, "no")
+							return true
+						}
+						return false
+					}
+					var until time.Time
+					within := 0
+					f := newFeed(t, wire(func(r *http.Request) (*http.Response, error) {
+						switch now := time.Now(); {
+						case until.IsZero() && strings.HasSuffix(r.URL.Path, path):
+							until = now.Add(10 * time.Minute)
+							return declining(429, "600")(r)
+						case now.Before(until):
+							within++
+							return declining(429, fmt.Sprint(int(until.Sub(now).Seconds())))(r)
+						}
+						return to(m)(r)
+					}), "Property")
+					if what == "a task" && log == "" {
+						return // it is asked for none
+					}
+					start := time.Now()
+					catchUp(t, f)
+					equal(t, m.source, f.Store)
+					most := 0
+					if what == "a task" {
+						most = 1
+					}
+					if took := time.Since(start); took < 10*time.Minute || within > most {
+						t.Errorf("%d requests within the halt, which took %s", within, took)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A producer that cannot hold one more request says 503 to what asks for that: it is asked without, and told about
+// changes soon; and asked to hold again when it said. A 503 to what does not ask for that is one of all requests.
+func TestNoHoldsLeft(t *testing.T) {
+	for _, log := range []string{"log-1/all", ""} {
+		t.Run("log "+log, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := filled(log, 5)
+				full, held := true, 0
+				f := newFeed(t, wire(func(r *http.Request) (*http.Response, error) {
+					if strings.Contains(r.Header.Get("Prefer"), "wait=") {
+						held++
+						if full {
+							return declining(503, "300")(r)
+						}
+					}
+					return to(src)(r)
+				}), "Property")
+				f.LongPoll, f.Poll = true, "@every 1m"
+				defer run(t, f)()
+				pass(time.Minute)
+				before := held
+				for i := range 3 {
+					key := fmt.Sprint("new", i)
+					src.put("Property", key, property(key, i))
+					pass(time.Minute + time.Second)
+					if replica(t, f.Store, "Property")[key].Body == nil || !status(t, f).Halted.IsZero() {
+						t.Fatalf("%s is not here, halted until %s", key, status(t, f).Halted)
+					}
+				}
+				if before != 1 || held != 1 {
+					t.Errorf("asked to hold %d, %d times", before, held)
+				}
+				full = false
+				pass(10 * time.Minute)
+				if log != "" && held < 10 {
+					t.Errorf("asked to hold %d times since it may", held)
+				}
+			})
+		})
+	}
+}
