@@ -51,13 +51,16 @@ type Hold struct {
 	timer  *time.Timer
 }
 
+// Limit is how many may be held at a time.
+func (h *Holds) Limit() int { return cmp.Or(h.Most, maxHeld) }
+
 // Begin holds a request of a client for a time, of which it takes off up to a tenth lest many end at once. The hold must be
 // given to End. It is nil when too many are held, or too many of this client: the one who asks is refused then, and his
 // connection closed, for it takes a file as well. After Drain it is over at once.
 func (h *Holds) Begin(client string, d time.Duration) *Hold {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	most := cmp.Or(h.Most, maxHeld)
+	most := h.Limit()
 	if len(h.held) >= most || h.of[client] >= most-most/forOthers {
 		return nil
 	}

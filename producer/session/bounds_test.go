@@ -112,31 +112,37 @@ func bare(h http.Handler, method, target, client, body string) *httptest.Respons
 	return w
 }
 
-// TestNumberOfSessions has a bound, for each client and for all; who ended makes room.
+// TestNumberOfSessions has a bound, for each client and for all; who ended makes room, and so do anonymous ones.
 func TestNumberOfSessions(t *testing.T) {
-	s := &session.Sessions{Store: still{}, Gate: anybody{}}
+	s := newStrange()
 	open := func(client string) *httptest.ResponseRecorder {
 		return bare(document().Handler(t, s), "POST", "/api/sessions", client, "")
 	}
-	fill := func(client string, n int) {
+	fill := func(client string) {
 		t.Helper()
-		for i := range n {
+		for i := range 2500 {
 			if w := bare(s, "POST", "/api/sessions", client, ""); w.Code != 200 {
 				t.Fatalf("%q %d: %d %s", client, i, w.Code, w.Body)
 			}
 		}
 	}
-	fill("a", 5000)
-	if w := open("a"); w.Code != 429 || !lasts(w, time.Hour) || !strings.Contains(w.Body.String(), "5000") {
+	fill("a")
+	if w := open("a"); w.Code != 429 || !lasts(w, time.Hour) || !strings.Contains(w.Body.String(), "2500") {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
-	fill("b", 5000)
-	if w := open("c"); w.Code != 503 || !lasts(w, time.Hour) {
+	fill("b")
+	fill("c")
+	strangers := s.open(t, "192.0.2.1", 100)
+	fill("d")
+	if s.Len() != 10_000 || s.lives(strangers[99]) {
+		t.Errorf("%d sessions", s.Len())
+	}
+	if w := open("e"); w.Code != 503 || !lasts(w, time.Hour) {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
 	s.End("b")
-	fill("c", 5000)
-	if w := open("d"); w.Code != 503 || s.Len() != 10_000 {
+	fill("e")
+	if w := open("f"); w.Code != 503 || s.Len() != 10_000 {
 		t.Errorf("%d, %d sessions", w.Code, s.Len())
 	}
 }
@@ -227,7 +233,7 @@ func TestListenersKeepAnonymousSessions(t *testing.T) {
 
 // TestAnonymousMemory: an address fills its own share; when all of them are full, those that have most make room.
 func TestAnonymousMemory(t *testing.T) {
-	s := newStrange() // 16 MB of anonymous ones, 1 MB of an address
+	s := newStrange() // 16 MB of anonymous ones, 1.6 MB of an address
 	body := `{"type":"t","data":"` + strings.Repeat("x", 16_000) + `"}`
 	fill := func(from string) (last *httptest.ResponseRecorder, posted int) {
 		path := s.open(t, from, 1)[0]
@@ -238,13 +244,13 @@ func TestAnonymousMemory(t *testing.T) {
 			posted++
 		}
 	}
-	const most = 1 << 20 / 16_000
+	const most = 16 << 20 / 10 / 16_000
 	for i := range 40 {
 		if w, n := fill(fmt.Sprint("192.0.2.", i)); w.Code != 429 || !lasts(w, time.Hour) || n > most || n < most*9/10 {
 			t.Fatalf("address %d: %d %v after %d", i, w.Code, w.Header(), n)
 		}
 	}
-	if n := s.Len(); n < 15 || n > 17 {
+	if n := s.Len(); n < 9 || n > 11 {
 		t.Errorf("%d sessions are left", n)
 	}
 }
@@ -301,14 +307,47 @@ func TestListenersAreLimited(t *testing.T) {
 	}
 	s.sessions.Holds = &producer.Holds{Most: 1}
 	one := s.listen(parked, events)
-	if a := s.do("GET", other, ""); a.status != 503 || a.header.Get("Retry-After") != "30" || a.header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("%d %v %s", a.status, a.header, a.body)
+	for target, want := range map[string]int{other: 429, s.open("other"): 503} {
+		a := s.do("GET", target, "")
+		if a.status != want || a.header.Get("Retry-After") != "30" || a.header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%d %v %s", a.status, a.header, a.body)
+		}
 	}
 	s.post(events, `1`)
 	receive(t, one)
 	if n := s.sessions.Holds.Len(); n != 0 {
 		t.Errorf("%d are held", n)
 	}
+}
+
+// TestListenersOfAnAddress: an address may have a tenth of the listeners of those without a token, who may have a quarter of
+// all.
+func TestListenersOfAnAddress(t *testing.T) {
+	parked := park(openStore(t))
+	s := serve(t, parked, gate{})
+	from := ""
+	s.sessions.Anonymous, s.sessions.Holds = &producer.Client{Mask: entityevent.Everyone}, &producer.Holds{Most: 80} // 20 and 2
+	s.sessions.Address = func(*http.Request) string { return from }
+	var full string
+	for i := range 10 {
+		from = fmt.Sprint("192.0.2.", i)
+		full = eventsOf(t, s.do("POST", "/api/sessions", "").body)
+		s.listen(parked, full)
+		s.listen(parked, full)
+		if a := s.do("GET", full, ""); a.status != 429 || a.header.Get("Retry-After") != "30" {
+			t.Fatalf("the third of an address: %d %s", a.status, a.body)
+		}
+	}
+	from = "203.0.113.1"
+	if a := s.do("GET", eventsOf(t, s.do("POST", "/api/sessions", "").body), ""); a.status != 503 || a.header.Get("Retry-After") != "30" {
+		t.Errorf("of an eleventh address: %d %s", a.status, a.body)
+	}
+	client := s.listen(parked, s.open("all"))
+	if n := s.sessions.Len(); n != 12 { // to listen ends nobody's session
+		t.Errorf("%d sessions", n)
+	}
+	s.sessions.Drain()
+	receive(t, client)
 }
 
 // broken is a store that cannot do its work.

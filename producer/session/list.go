@@ -2,94 +2,49 @@ package session
 
 import (
 	"container/list"
-	"encoding/json"
 	"time"
 
 	"github.com/resosync/resosync/producer"
 )
 
-// session is one list of events. Those of the log are in the tail that all sessions with the same view share; what was
-// posted stands between them.
+// session is one list of events: those that were posted to it, over what its owner is told.
 type session struct {
+	layer
+	told      *told
 	token     string
 	owner     owner
-	tail      *tail
-	base      int64 // how many events the tail had when the session began
-	posted    []posted
-	dropped   int64 // how many were posted before these
-	bytes     int64
+	bytes     int64 // of what was posted
 	used      time.Time
 	place     *list.Element
 	listeners map[*producer.Hold]int64 // and the number that each has
 	ended     bool
 }
 
-// posted is an event that is not of the log.
-type posted struct {
-	after int64  // how many events the tail had before it
-	kind  string // as JSON
-	data  json.RawMessage
-}
-
-func (p posted) size() int64 { return int64(len(p.kind)+len(p.data)) + overhead }
-
-// event is one event of a session, as it is sent.
-type event struct {
-	kind   string // as JSON
-	data   json.RawMessage
-	number int64
-}
-
-// last is the number of the newest event.
-func (x *session) last() int64 { return x.tail.total - x.base + x.dropped + int64(len(x.posted)) }
-
 // newer returns the events above a number, oldest first: the newest 1,000 at most.
 func (x *session) newer(number int64) []event {
-	last := x.last()
-	n := min(max(last-number, 0), kept)
-	events := make([]event, n)
-	of, j := x.tail.total, len(x.posted)-1
+	last := x.count()
+	events := x.newest(min(max(last-number, 0), kept))
 	for i := range events {
-		e := &events[int(n)-1-i]
-		e.number = last - int64(i)
-		if j >= 0 && x.posted[j].after >= of {
-			e.kind, e.data = x.posted[j].kind, x.posted[j].data
-			j--
-			continue
-		}
-		e.kind, e.data = entityEvent, x.tail.at(of)
-		of--
+		events[i].number = last - int64(len(events)-1-i)
 	}
 	return events
 }
 
 // append adds an event at the end of a session, wakes its listeners, and returns it.
-func (s *Sessions) append(x *session, p posted) event {
-	p.after = x.tail.total
-	x.posted = append(x.posted, p)
-	s.count(x, p.size())
-	e := event{p.kind, p.data, x.last()}
-	for x.posted[0].after-x.base+x.dropped+1 <= e.number-kept {
-		s.count(x, -x.posted[0].size())
-		x.posted[0] = posted{}
-		x.posted = x.posted[1:]
-		x.dropped++
-	}
-	for hold, has := range x.listeners {
-		if has < e.number {
-			hold.Cut()
-		}
-	}
+func (s *Sessions) append(x *session, e event) event {
+	s.takes(x, ofBytes, e.size()-x.add(e))
+	x.wake()
+	e.number = x.count()
 	return e
 }
 
-// count adds to what a session takes, in bytes.
-func (s *Sessions) count(x *session, n int64) {
-	x.bytes += n
-	s.bytes += n
-	s.owners[x.owner].bytes += n
-	if x.owner.anonymous {
-		s.strangerBytes += n
+// wake answers the listeners of a session for whom there is something.
+func (x *session) wake() {
+	last := x.count()
+	for hold, has := range x.listeners {
+		if has < last {
+			hold.Cut()
+		}
 	}
 }
 
@@ -125,22 +80,23 @@ func (s *Sessions) expire() {
 	}
 }
 
-// end ends a session: its listeners are told that there is none.
+// end ends a session, unless it has ended: its listeners are told that there is none.
 func (s *Sessions) end(x *session) {
+	if x.ended {
+		return
+	}
 	x.ended = true
-	s.count(x, -x.bytes)
-	x.posted = nil
+	for of, n := range x.load() {
+		s.takes(x, measure(of), -n)
+	}
+	x.added = nil
 	delete(s.named, x.token)
 	s.order.Remove(x.place)
-	if x.owner.anonymous {
-		s.strangers--
-	}
 	share := s.owners[x.owner]
-	share.listeners -= len(x.listeners)
 	if delete(share.sessions, x); len(share.sessions) == 0 {
 		delete(s.owners, x.owner)
 	}
-	s.leave(x.tail)
+	s.leave(x.told)
 	for hold := range x.listeners {
 		hold.Cut()
 	}

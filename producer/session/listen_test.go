@@ -280,3 +280,54 @@ func TestStatus(t *testing.T) {
 		t.Errorf("%d events", got)
 	}
 }
+
+// TestStatusesTakeNoRoom: however often something becomes of a client's subscriptions, and however many sessions are told,
+// it takes neither memory for each of them nor what others may post.
+func TestStatusesTakeNoRoom(t *testing.T) {
+	s := &session.Sessions{Store: still{}, Gate: anybody{}, MaxBytes: 1 << 20}
+	open := func(client string) string {
+		return eventsOf(t, bare(s, "POST", "/api/sessions", client, "").Body.String())
+	}
+	var told string
+	for range 1000 {
+		told = open("a")
+	}
+	before := live()
+	for i := range 1500 {
+		s.Status("a", fmt.Sprint(i, strings.Repeat("x", 255)))
+	}
+	if grown := live() - before; grown > 2<<20 {
+		t.Errorf("%d bytes of 1,500 statuses for 1,000 sessions", grown)
+	}
+	for _, client := range []string{"a", "b"} {
+		if w := bare(s, "POST", open(client), "", `{"type":"t","data":1}`); w.Code != 200 {
+			t.Errorf("%s may not post: %d %s", client, w.Code, w.Body)
+		}
+	}
+	all := parse(t, bare(s, "GET", told+"?last_event=0", "", "").Body.String())
+	if len(all) != 1000 || all[0].Number != 501 || all[999].Number != 1500 || !strings.HasPrefix(string(all[999].Data), `"1499x`) {
+		t.Errorf("%d events", len(all))
+	}
+}
+
+// ending is a gate that ends a client's sessions as the client is revoked, between the two looks at it.
+type ending struct {
+	revoking
+	sessions *session.Sessions
+}
+
+func (g *ending) Admit(r *http.Request, scope string) (producer.Client, error) {
+	if g.asked.Load() > 0 {
+		g.sessions.End("all")
+	}
+	return g.revoking.Admit(r, scope)
+}
+
+// TestEndedWhileItBegins: a session that ended with its client is not ended again by who made it.
+func TestEndedWhileItBegins(t *testing.T) {
+	s := serve(t, openStore(t), gate{})
+	s.sessions.Gate = &ending{sessions: s.sessions}
+	if a := s.do("POST", "/api/sessions", "", "Authorization: Bearer all"); a.status != 401 || s.sessions.Len() != 0 {
+		t.Errorf("%d %s, %d sessions", a.status, a.body, s.sessions.Len())
+	}
+}

@@ -1,13 +1,17 @@
 package session_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/producer"
 	"github.com/resosync/resosync/producer/session"
 )
 
@@ -102,4 +106,69 @@ func inOrder(r *rapid.T, all []event) {
 		}
 		last = sequence
 	}
+}
+
+// growing is a store whose log is as long as it says.
+type growing struct {
+	producer.Store
+	head entityevent.Sequence
+}
+
+func (g *growing) Events(_ context.Context, _ entityevent.View, q entityevent.EventQuery) (page entityevent.Page, err error) {
+	for n := q.After + 1; n > 0 && n <= g.head && len(page.Events) < q.Limit; n++ {
+		page.Events, page.Through = append(page.Events, entityevent.Event{Sequence: n}), n
+	}
+	page.Head, page.More = g.head, page.Through < g.head && len(page.Events) > 0
+	return page, nil
+}
+
+// TestAllOfASession: whatever happens in which order, each session has the newest 1,000 events of the log, of what its
+// client is told and of what was posted to it, each with its number.
+func TestAllOfASession(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		store := &growing{head: 5}
+		s := &session.Sessions{Store: store, Gate: anybody{}}
+		paths, want := []string{}, [][]string{}
+		all := func(client bool, text string) {
+			for i := range want {
+				if !client || i%2 == 0 {
+					want[i] = append(want[i], text)
+				}
+			}
+		}
+		for range rapid.IntRange(1, 12).Draw(r, "steps") {
+			n := rapid.SampledFrom([]int{1, 2, 400, 1100}).Draw(r, "n")
+			switch do := rapid.SampledFrom([]string{"open", "log", "status", "post"}).Draw(r, "do"); {
+			case do == "open": // those of two clients in turn
+				paths, want = append(paths, eventsOf(t, bare(s, "POST", "/api/sessions", string('a'+rune(len(want)%2)), "").Body.String())), append(want, nil)
+			case do == "log":
+				for range n {
+					store.head++
+					all(false, fmt.Sprint("log=", store.head))
+				}
+			case do == "status":
+				for i := range n {
+					s.Status("a", i)
+					all(true, fmt.Sprint("status=", i))
+				}
+			case len(paths) > 0:
+				to := rapid.IntRange(0, len(paths)-1).Draw(r, "to")
+				for i := range n {
+					bare(s, "POST", paths[to], "", fmt.Sprintf(`{"type":"t","data":%d}`, i))
+					want[to] = append(want[to], fmt.Sprint("t=", i))
+				}
+			}
+		}
+		for i, path := range paths {
+			last := max(len(want[i])-rapid.SampledFrom([]int{0, 1, 3, 999, 1000, 5000}).Draw(r, "behind"), 0)
+			got := parse(t, bare(s, "HEAD", fmt.Sprint(path, "?last_event=", last), "", "").Body.String())
+			var text strings.Builder
+			for j := max(last, len(want[i])-1000); j < len(want[i]); j++ {
+				fmt.Fprintf(&text, "%d:%s ", j+1, want[i][j])
+			}
+			if got := texts(got); got != strings.TrimSpace(text.String()) {
+				r.Fatalf("session %d: %.200s, want %.200s", i, got, text.String())
+			}
+		}
+	})
 }

@@ -2,111 +2,98 @@ package session
 
 import (
 	"cmp"
-	"net"
-	"net/http"
-	"strconv"
+	"fmt"
 	"time"
 )
 
-// address is where a request comes from.
-func (s *Sessions) address(r *http.Request) string {
-	if s.Address != nil {
-		return s.Address(r)
-	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
+// A client may have a quarter of what there may be, and all who are anonymous have one together, of which an address may
+// have a tenth. Where these need room, sessions of theirs go that nobody listens to.
+const (
+	ofAll       = 4
+	ofStrangers = 10
+)
+
+// measure is something of which there may be so much only.
+type measure int
+
+const (
+	ofSessions measure = iota
+	ofBytes
+	ofListeners
+)
+
+func (of measure) String() string {
+	return [...]string{"sessions", "bytes of posted events", "listeners"}[of]
 }
 
-// holder is whose share of all held requests a listener takes: all who are anonymous have one.
-func (o owner) holder() string {
+// load is how much there is, by measure.
+type load [3]int64
+
+func (x *session) load() load { return load{1, x.bytes, int64(len(x.listeners))} }
+
+// takes adds to what a session takes.
+func (s *Sessions) takes(x *session, of measure, n int64) {
+	s.all[of] += n
+	s.owners[x.owner].load[of] += n
+	if x.owner.anonymous {
+		s.strangers[of] += n
+	}
+	if of == ofBytes {
+		x.bytes += n
+	}
+}
+
+// most is how much there may be.
+func (s *Sessions) most(of measure) int64 {
+	switch of {
+	case ofSessions:
+		return maxSessions
+	case ofBytes:
+		return cmp.Or(s.MaxBytes, maxBytes)
+	}
+	return int64(s.holds().Limit())
+}
+
+// room makes room for so much more of an owner, by the end of other sessions than x, or refuses it.
+func (s *Sessions) room(o owner, x *session, of measure, n int64) error {
+	has := &load{}
+	if share := s.owners[o]; share != nil {
+		has = &share.load
+	}
+	all := s.most(of)
+	each := max(all/ofAll, 1)
+	own, who := each, "client"
 	if o.anonymous {
-		return ""
+		own, who = max(each/ofStrangers, 1), "address"
 	}
-	return o.client
-}
-
-// add adds a session, if there is room.
-func (s *Sessions) add(x *session) error {
-	s.expire()
-	if err := s.admits(x.owner); err != nil {
-		return err
-	}
-	if s.named == nil {
-		s.named, s.owners = map[string]*session{}, map[owner]*share{}
-	}
-	has := s.owners[x.owner]
-	if has == nil {
-		has = &share{sessions: map[*session]struct{}{}}
-		s.owners[x.owner] = has
-	}
-	if x.owner.anonymous {
-		s.strangers++
-	}
-	has.sessions[x] = struct{}{}
-	s.named[x.token] = x
-	x.base, x.used, x.place = x.tail.total, time.Now(), s.order.PushBack(x)
-	return nil
-}
-
-// admits makes room for a session of an owner, or refuses it.
-func (s *Sessions) admits(o owner) error {
-	has := s.owners[o]
-	switch {
-	case !o.anonymous && has != nil && len(has.sessions) >= maxOwn:
-		return tooMany("There are "+strconv.Itoa(maxOwn)+" sessions of yours: go on with these, or wait until some were idle for an hour", s.idle(&o))
-	case o.anonymous && has != nil && len(has.sessions) >= maxAddress && !s.yield(nil, func(own owner) int64 { return given(own == o) }):
-		return tooMany("There are "+strconv.Itoa(maxAddress)+" sessions with listeners from one address: go on with these", held)
-	case o.anonymous && s.strangers >= maxAnonymous && !s.yield(nil, func(own owner) int64 { return int64(len(s.owners[own].sessions)) }):
-		return full("There are too many sessions with listeners: ask again after the time in Retry-After", held)
-	case len(s.named) >= maxSessions:
-		return full("There are too many sessions: ask again after the time in Retry-After", s.idle(nil))
-	}
-	return nil
-}
-
-// roomFor makes room for an event of a session, or refuses it.
-func (s *Sessions) roomFor(x *session, size int64) error {
-	all := cmp.Or(s.MaxBytes, maxBytes)
-	most := all / ofOwner
-	if x.owner.anonymous {
-		for s.strangerBytes+size > most && s.yield(x, func(own owner) int64 { return s.owners[own].bytes }) {
-			continue
+	fits := func(has *load, most int64, who *owner) bool {
+		for has[of]+n > most {
+			if !s.yield(of, who, x) {
+				return false
+			}
 		}
-		if s.strangerBytes+size > most {
-			return full("The sessions hold all that they may: ask again after the time in Retry-After", held)
-		}
-		most /= ofAddress
+		return true
 	}
-	switch {
-	case s.owners[x.owner].bytes+size > most:
-		return tooMany("Your sessions hold all that they may: post less, or wait until some were idle for an hour", s.idle(&x.owner))
-	case s.bytes+size > all:
-		return full("The sessions hold all that they may: ask again after the time in Retry-After", s.idle(nil))
+	if !fits(has, own, &o) {
+		return tooMany(fmt.Sprintf("One %s may have %d %s: go on with these, or ask again after the time in Retry-After", who, own, of), s.free(of, &o))
+	}
+	if o.anonymous && !fits(&s.strangers, each, nil) || !fits(&s.all, all, nil) {
+		return full(fmt.Sprintf("There are too many %s: ask again after the time in Retry-After", of), s.free(of, nil))
 	}
 	return nil
 }
 
-func given(is bool) int64 {
-	if is {
-		return 1
-	}
-	return 0
-}
-
-// yield ends the anonymous session that was idle longest, of the owner who has most, where nobody listens; another than one.
-// It is false if there is none of an owner who has anything.
-func (s *Sessions) yield(but *session, has func(owner) int64) bool {
+// yield ends the anonymous session that was idle longest, of the owner who has most, or of one owner; another than one.
+// It is false if there is none that gives anything.
+func (s *Sessions) yield(of measure, who *owner, but *session) bool {
 	var goes *session
 	most := int64(0)
 	for at := s.order.Front(); at != nil; at = at.Next() {
 		x := at.Value.(*session)
-		if !x.owner.anonymous || x == but || len(x.listeners) > 0 {
+		if !x.owner.anonymous || x == but || who != nil && x.owner != *who || len(x.listeners) > 0 || x.load()[of] == 0 {
 			continue
 		}
-		if n := has(x.owner); n > most {
+		if n := s.owners[x.owner].load[of]; n > most {
 			goes, most = x, n
 		}
 	}
@@ -117,10 +104,10 @@ func (s *Sessions) yield(but *session, has func(owner) int64) bool {
 	return true
 }
 
-// idle says when a session will have been idle for long, at the soonest, if nobody uses it: one of an owner's, or any.
-func (s *Sessions) idle(of *owner) time.Duration {
-	for at := s.order.Front(); at != nil; at = at.Next() {
-		if x := at.Value.(*session); of == nil || x.owner == *of {
+// free is how long it takes until there is room, at the soonest: until nobody used a session for long, an owner's or any.
+func (s *Sessions) free(of measure, who *owner) time.Duration {
+	for at := s.order.Front(); at != nil && of != ofListeners; at = at.Next() {
+		if x := at.Value.(*session); (who == nil || x.owner == *who) && len(x.listeners) == 0 {
 			return idleAfter - time.Since(x.used)
 		}
 	}

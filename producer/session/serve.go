@@ -55,14 +55,15 @@ func (s *Sessions) begin(r *http.Request) (token string, err error) {
 	if err != nil {
 		return "", err
 	}
-	x := &session{token: rand.Text(), owner: own, tail: s.enter(client.Mask)}
-	err = s.extend(r.Context(), x.tail, anyhow)
+	of := s.enter(client.Mask, own)
+	x := &session{layer: layer{below: of}, told: of, token: rand.Text(), owner: own}
+	err = s.extend(r.Context(), of.tail, anyhow)
 	s.mu.Lock()
 	if err == nil {
 		err = s.add(x)
 	}
 	if err != nil {
-		s.leave(x.tail)
+		s.leave(of)
 	}
 	s.mu.Unlock()
 	if err != nil {
@@ -116,19 +117,19 @@ func (s *Sessions) take(r *http.Request, token string) (event, error) {
 	if err := json.Compact(&data, body.Data); err != nil {
 		return event{}, err
 	}
-	if err := s.extend(r.Context(), x.tail, anyhow); err != nil { // what came before it has lower numbers
+	if err := s.extend(r.Context(), x.told.tail, anyhow); err != nil { // what came before it has lower numbers
 		return event{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := posted{kind: string(kind), data: bytes.Clone(data.Bytes())}
+	e := event{kind: string(kind), data: bytes.Clone(data.Bytes())}
 	if x.ended {
 		return event{}, errUnknown
 	}
-	if err := s.roomFor(x, p.size()); err != nil {
+	if err := s.room(x.owner, x, ofBytes, e.size()); err != nil {
 		return event{}, err
 	}
-	return s.append(x, p), nil
+	return s.append(x, e), nil
 }
 
 // listen answers GET /api/sessions/{token}/events.
@@ -174,34 +175,23 @@ func (s *Sessions) await(w http.ResponseWriter, r *http.Request, token string) (
 	if x == nil {
 		return nil, errUnknown
 	}
-	if err := s.extend(r.Context(), x.tail, anyhow); err != nil {
+	if err := s.extend(r.Context(), x.told.tail, anyhow); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	if number < 0 {
-		number = x.last()
+		number = x.count()
 	}
-	events, through := x.newer(number), x.tail.through
+	events, through := x.newer(number), x.told.tail.through
 	var hold *producer.Hold
 	switch {
 	case x.ended:
 		err = errUnknown
 	case len(events) > 0 || r.Method == http.MethodHead:
-	case x.owner.anonymous && s.owners[x.owner].listeners >= maxHearing:
-		err = tooMany("There are "+strconv.Itoa(maxHearing)+" listeners from one address: ask again after the time in Retry-After", held)
-	case len(x.listeners) >= maxListeners:
-		err = tooMany("This session has "+strconv.Itoa(maxListeners)+" listeners: ask again after the time in Retry-After", held)
 	default:
-		if hold = s.holds().Begin(x.owner.holder(), held); hold == nil {
+		if hold, err = s.hear(x, number); err != nil {
 			w.Header().Set("Connection", "close")
-			err = full("Too many requests wait for news here, or too many of yours: ask again after the time in Retry-After", held)
-			break
 		}
-		if x.listeners == nil {
-			x.listeners = map[*producer.Hold]int64{}
-		}
-		x.listeners[hold] = number
-		s.owners[x.owner].listeners++
 	}
 	s.mu.Unlock()
 	if hold == nil {
@@ -214,10 +204,10 @@ func (s *Sessions) await(w http.ResponseWriter, r *http.Request, token string) (
 func (s *Sessions) wait(r *http.Request, x *session, number int64, through entityevent.Sequence, hold *producer.Hold) (events []event, err error) {
 	defer s.release(x, hold)
 	for {
-		waited := s.Store.Wait(r.Context(), x.tail.view, entityevent.EventQuery{After: through, End: hold.C})
+		waited := s.Store.Wait(r.Context(), x.told.tail.view, entityevent.EventQuery{After: through, End: hold.C})
 		switch {
 		case waited == nil:
-			if err := s.extend(r.Context(), x.tail, through); err != nil {
+			if err := s.extend(r.Context(), x.told.tail, through); err != nil {
 				return nil, err
 			}
 		case !errors.Is(waited, entityevent.ErrEnded) && !errors.Is(waited, entityevent.ErrClosed):
@@ -225,7 +215,7 @@ func (s *Sessions) wait(r *http.Request, x *session, number int64, through entit
 		}
 		s.mu.Lock()
 		ended := x.ended
-		events, through = x.newer(number), x.tail.through
+		events, through = x.newer(number), x.told.tail.through
 		s.mu.Unlock()
 		switch {
 		case ended:
@@ -242,7 +232,7 @@ func (s *Sessions) release(x *session, hold *producer.Hold) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if delete(x.listeners, hold); !x.ended {
-		s.owners[x.owner].listeners--
+		s.takes(x, ofListeners, -1)
 		s.use(x)
 	}
 }

@@ -28,20 +28,12 @@ import (
 //go:embed openapi.json
 var OpenAPI []byte
 
-// What there may be of all. An owner is a client, or an address from which anonymous ones come. Where these fill what is
-// there for all of them, the sessions go first that were idle longest, of the address that has most.
 const (
 	kept         = 1000 // events of a session
 	idleAfter    = time.Hour
 	maxSessions  = 10_000
-	maxOwn       = 5_000 // of one client
-	maxAnonymous = 2_500 // of all addresses
-	maxAddress   = 250   // of one
 	maxBytes     = 256 << 20
-	ofOwner      = 4   // a quarter of the bytes; all who are anonymous have one together
-	ofAddress    = 16  // of that
 	maxListeners = 100 // of one session
-	maxHearing   = 500 // listeners of one address
 	maxBody      = 16 << 10
 	maxType      = 255 // characters
 	overhead     = 96  // bytes of an event beside its text
@@ -57,7 +49,7 @@ type Sessions struct {
 	Anonymous *producer.Client
 	// Address says where a request comes from that has no token. Default: the address of the peer.
 	Address  func(*http.Request) string
-	MaxBytes int64           // of all posted events; a quarter of it for one client. Default 256 MB.
+	MaxBytes int64           // of all posted events. Default 256 MB.
 	Holds    *producer.Holds // of the requests that wait for news; may be shared. Default: its own.
 	Logger   *slog.Logger    // Default: discards.
 
@@ -68,24 +60,9 @@ type Sessions struct {
 	order  list.List // of sessions, by their last use
 	owners map[owner]*share
 	tails  map[entityevent.Mask]*tail
-	bytes  int64
-	// Of all who are anonymous:
-	strangers     int
-	strangerBytes int64
-}
 
-// owner is who made a session.
-type owner struct {
-	client    string
-	anonymous bool
-	address   string // of an anonymous one
-}
-
-// share is what an owner has.
-type share struct {
-	sessions  map[*session]struct{}
-	bytes     int64
-	listeners int
+	all       load
+	strangers load // of that, what all who are anonymous have
 }
 
 // ServeHTTP implements http.Handler.
@@ -119,8 +96,8 @@ func (s *Sessions) End(client string) {
 	}
 }
 
-// Status appends data as an event of the type status to the sessions of a client, and wakes who listens there. It reads
-// the log if there are any.
+// Status tells all sessions of a client of data, in an event of the type status, and wakes who listens there. It reads the
+// log if there are any. The event is kept once for all of them, and is none of those that were posted.
 func (s *Sessions) Status(client string, data any) {
 	raw, err := json.Marshal(data)
 	if err != nil {
@@ -128,23 +105,21 @@ func (s *Sessions) Status(client string, data any) {
 		return
 	}
 	s.mu.Lock()
-	tails := map[*tail]struct{}{}
-	if share := s.owners[owner{client: client}]; share != nil {
-		for x := range share.sessions {
-			tails[x.tail] = struct{}{}
-		}
-	}
+	all := s.toldTo(client)
 	s.mu.Unlock()
-	for t := range tails {
-		if err := s.extend(context.Background(), t, anyhow); err != nil { // it comes a little early then, among those of the log
+	for _, of := range all {
+		if err := s.extend(context.Background(), of.tail, anyhow); err != nil { // it comes a little early then, among those of the log
 			s.logger().Warn("events of sessions were not read", "err", err)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, of := range s.toldTo(client) {
+		of.add(event{kind: `"status"`, data: raw})
+	}
 	if share := s.owners[owner{client: client}]; share != nil {
 		for x := range share.sessions {
-			s.append(x, posted{kind: `"status"`, data: raw})
+			x.wake()
 		}
 	}
 }

@@ -24,18 +24,27 @@ const (
 // tail is the end of the log as one view has it, which all sessions with this view share: whoever asks reads on where the
 // last one stopped. Its fields are guarded by Sessions.mu; how far it was read is written only by who holds reading.
 type tail struct {
-	view     entityevent.View
-	sessions int
-	begun    bool
-	through  entityevent.Sequence // how far it was read
-	total    int64                // how many events there were since it began
-	newest   []json.RawMessage    // the last of them, 1,000 at least if there are so many
+	view    entityevent.View
+	told    map[owner]*told // by client; all who are anonymous have one
+	begun   bool
+	through entityevent.Sequence // how far it was read
+	total   int64                // how many events there were since it began
+	events  []event              // the last of them, 1,000 at least if there are so many
 
 	reading sync.Mutex // held while the log is read
 }
 
-// at returns the event of which the tail has so many with it.
-func (t *tail) at(of int64) json.RawMessage { return t.newest[int64(len(t.newest))-1-(t.total-of)] }
+// told is what a client is told in all of its sessions: what becomes of its subscriptions, over the tail.
+type told struct {
+	layer
+	tail     *tail
+	owner    owner
+	sessions int
+}
+
+func (t *tail) count() int64 { return t.total }
+
+func (t *tail) newest(n int64) []event { return t.events[max(int64(len(t.events))-n, 0):] }
 
 // render is an event of the log as a listener gets it.
 func render(e entityevent.Event) json.RawMessage {
@@ -47,27 +56,46 @@ func render(e entityevent.Event) json.RawMessage {
 	return raw
 }
 
-// enter returns the tail of a view, for one session more.
-func (s *Sessions) enter(mask entityevent.Mask) *tail {
+// enter returns what an owner with a view is told, for one session more.
+func (s *Sessions) enter(mask entityevent.Mask, o owner) *told {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.tails[mask]
 	if t == nil {
-		t = &tail{view: entityevent.View{Feed: cmp.Or(s.Feed, entityevent.Local), Mask: mask}}
+		t = &tail{view: entityevent.View{Feed: cmp.Or(s.Feed, entityevent.Local), Mask: mask}, told: map[owner]*told{}}
 		if s.tails == nil {
 			s.tails = map[entityevent.Mask]*tail{}
 		}
 		s.tails[mask] = t
 	}
-	t.sessions++
-	return t
+	o.address = ""
+	of := t.told[o]
+	if of == nil {
+		of = &told{layer: layer{below: t, base: t.total}, tail: t, owner: o}
+		t.told[o] = of
+	}
+	of.sessions++
+	return of
 }
 
-// leave says that a session has gone that had the tail.
-func (s *Sessions) leave(t *tail) {
-	if t.sessions--; t.sessions == 0 {
-		delete(s.tails, t.view.Mask)
+// leave says that a session has gone that was told this.
+func (s *Sessions) leave(of *told) {
+	if of.sessions--; of.sessions > 0 {
+		return
 	}
+	if delete(of.tail.told, of.owner); len(of.tail.told) == 0 {
+		delete(s.tails, of.tail.view.Mask)
+	}
+}
+
+// toldTo is what a client is told: one for each view that sessions of it have.
+func (s *Sessions) toldTo(client string) (all []*told) {
+	for _, t := range s.tails {
+		if of := t.told[owner{client: client}]; of != nil {
+			all = append(all, of)
+		}
+	}
+	return all
 }
 
 // anyhow is no position: the log is read to its end whoever read it before.
@@ -109,12 +137,12 @@ func (s *Sessions) grow(t *tail, page entityevent.Page, skipped int64) {
 	defer s.mu.Unlock()
 	switch {
 	case skipped > 0:
-		t.newest = nil
-	case len(t.newest) >= 2*kept:
-		t.newest = append(make([]json.RawMessage, 0, 2*kept+step), t.newest[len(t.newest)-kept:]...)
+		t.events = nil
+	case len(t.events) >= 2*kept:
+		t.events = append(make([]event, 0, 2*kept+step), t.events[len(t.events)-kept:]...)
 	}
 	for _, e := range page.Events {
-		t.newest = append(t.newest, render(e))
+		t.events = append(t.events, event{kind: entityEvent, data: render(e)})
 	}
 	t.total += skipped + int64(len(page.Events))
 	t.through = max(t.through, page.Through)
