@@ -58,14 +58,14 @@ func (a *asked) create(w http.ResponseWriter, r *http.Request) {
 	}
 	id, err := uuid.NewV7()
 	if err == nil {
-		s := state{Client: a.client.Name, Type: o.Type, Resources: distinct(o.Resources), Ranges: o.Ranges, Created: time.Now().UTC(), Status: pending}
+		s := state{Client: a.client.Name, Type: o.Type, Resources: distinct(o.Resources), Created: time.Now().UTC(), Status: pending}
 		if o.CallbackURL != "" {
 			s.Callback = &callback{URL: a.Seal.Seal(o.CallbackURL, urlOf(id.String()))}
 			if o.CallbackToken != "" {
 				s.Callback.Token = a.Seal.Seal(o.CallbackToken, tokenOf(id.String()))
 			}
 		}
-		err = a.add(r.Context(), id.String(), s)
+		err = a.add(r.Context(), id.String(), s, o.Ranges)
 	}
 	if err != nil {
 		a.refuse(w, r, err)

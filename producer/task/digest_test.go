@@ -101,6 +101,14 @@ func TestDigestOfRanges(t *testing.T) {
 		if d := cmp.Diff([]digest.Range{all.Ranges[0], all.Ranges[2]}, part.Resources["Property"].Ranges); d != "" || len(part.Resources) != 1 {
 			t.Error(d, part.Resources)
 		}
+		r.restart() // what is asked for is read when its turn comes
+		path := r.create(`{"type":"digest","ranges":[{"resource":"Property","to":"p0000002"}]}`)
+		r.restart()
+		r.run()
+		r.done(path)
+		if got := r.get(path + "/result").want(200)["resources"].(map[string]any); len(got) != 1 || got["Property"].(map[string]any)["count"] != 3. {
+			t.Error(got)
+		}
 		part = r.digestOf("alice", `{"type":"digest","resources":["Member","OpenHouse"],"ranges":[{"resource":"Property","after":"p0000010","to":"p0000013"}]}`)
 		if p := part.Resources["Property"]; len(part.Resources) != 3 || part.Resources["Member"].Count != 1 || part.Resources["OpenHouse"].Count != 0 || p.Count != 3 || p.Ranges[0].To != "p0000013" {
 			t.Errorf("%+v", part)

@@ -87,7 +87,7 @@ func (t *Tasks) conclude(ctx context.Context, k *task, s *state, made outcome, e
 	case errors.Is(err, errResult):
 		s.end(failed, "The producer could not write the result: ask again later")
 	case s.Attempts >= maxAttempts:
-		s.end(failed, fmt.Sprintf("The producer could not read all records, %d times: ask again later", s.Attempts))
+		s.end(failed, fmt.Sprintf("The producer could not read all records, %d times: its log says which and why, so ask its people; until then read pages", s.Attempts))
 	default:
 		s.Status = pending
 		t.postpone(k, retry.Backoff{}.Delay(s.Attempts))
@@ -101,16 +101,20 @@ const pageRecords = 1000
 // run is one run of a task.
 type run struct {
 	*task
-	shown *producer.Snapshot
-	file  *resultWriter
-	done  int64 // records
-	total int64 // records, as far as they can be foreseen
+	ranges []askedRange
+	shown  *producer.Snapshot
+	file   *resultWriter
+	done   int64 // records
+	total  int64 // records, as far as they can be foreseen
 }
 
 // perform writes the result of a task.
 func (t *Tasks) perform(ctx context.Context, k *task, s state, client producer.Client) (o outcome, err error) {
 	r := &run{task: k, shown: t.Server.Snapshot(client)}
 	o.Sight = sight(client)
+	if r.ranges, err = t.ranges(ctx, k, s); err != nil {
+		return o, err
+	}
 	if o.Sequence, o.Log, err = r.shown.Head(ctx); err != nil {
 		return o, err
 	}
@@ -127,7 +131,7 @@ func (t *Tasks) perform(ctx context.Context, k *task, s state, client producer.C
 		if s.Type == snapshot {
 			err = r.lines(ctx, resource)
 		} else {
-			found[resource], err = r.digest(ctx, resource, s.Ranges)
+			found[resource], err = r.digest(ctx, resource)
 		}
 		if err != nil {
 			return o, err
@@ -152,7 +156,7 @@ func (t *Tasks) perform(ctx context.Context, k *task, s state, client producer.C
 // plan returns the resources to read, parents first.
 func (r *run) plan(ctx context.Context, s state) ([]string, error) {
 	names := slices.Clone(s.Resources)
-	for _, of := range s.Ranges {
+	for _, of := range r.ranges {
 		if !slices.Contains(names, of.Resource) {
 			names = append(names, of.Resource)
 		}
@@ -169,7 +173,7 @@ func (r *run) plan(ctx context.Context, s state) ([]string, error) {
 		return cmp.Or(cmp.Compare(metadata.Rank(a), metadata.Rank(b)), cmp.Compare(a, b))
 	})
 	for _, name := range names {
-		if slices.ContainsFunc(s.Ranges, func(of askedRange) bool { return of.Resource == name }) {
+		if slices.ContainsFunc(r.ranges, func(of askedRange) bool { return of.Resource == name }) {
 			continue
 		}
 		n, err := r.shown.Count(ctx, name)
@@ -210,10 +214,10 @@ func (r *run) lines(ctx context.Context, resource string) error {
 }
 
 // digest makes the digest of a resource: by the ranges that are asked for, or of all.
-func (r *run) digest(ctx context.Context, resource string, ranges []askedRange) (digest.Resource, error) {
+func (r *run) digest(ctx context.Context, resource string) (digest.Resource, error) {
 	b := digest.New()
 	var asked []digest.Range
-	for _, of := range ranges {
+	for _, of := range r.ranges {
 		if of.Resource == resource {
 			asked = append(asked, digest.Range{After: of.After, To: of.To})
 		}

@@ -51,7 +51,7 @@ func (t *Tasks) post(ctx context.Context, k *task) {
 		t.signal()
 	}()
 	s, _ := t.look(k)
-	answer, err := t.send(ctx, k.id, s)
+	answer, err := t.send(ctx, k, s)
 	if err == nil && answer.status == 0 && ctx.Err() != nil {
 		return // it ended with the agent, and tells nothing
 	}
@@ -85,8 +85,10 @@ type answered struct {
 }
 
 // send sends the outcome of a task. An error says that this cannot be done, now or later.
-func (t *Tasks) send(ctx context.Context, id string, s state) (answered, error) {
-	if _, ok := t.Clients(s.Client); !ok {
+func (t *Tasks) send(ctx context.Context, k *task, s state) (answered, error) {
+	id := k.id
+	client, ok := t.Clients(s.Client)
+	if !ok {
 		return answered{}, errClient
 	}
 	target, err := t.Seal.Open(s.Callback.URL, urlOf(id))
@@ -99,9 +101,10 @@ func (t *Tasks) send(ctx context.Context, id string, s state) (answered, error) 
 			return answered{}, err
 		}
 	}
-	body, err := t.message(id, s)
+	body, err := t.message(ctx, k, s.toldTo(client))
 	if err != nil {
-		return answered{}, err
+		t.logger().ErrorContext(ctx, "the result of a task cannot be read, and is posted later", "task", id, "client", s.Client, "err", err)
+		return answered{}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, postTimeout)
 	defer cancel()
@@ -135,25 +138,47 @@ func (t *Tasks) poster() *http.Client {
 	return t.client
 }
 
-// message is what is posted: the task, with the digest in it if that is what was asked for.
-func (t *Tasks) message(id string, s state) ([]byte, error) {
-	document := t.document(id, s)
+// message is what is posted: the task, with the digest in it if that is what was asked for. A result that was lost, as is
+// found here, is told as a failure.
+func (t *Tasks) message(ctx context.Context, k *task, s state) ([]byte, error) {
+	var result json.RawMessage
+	if s.Status == succeeded {
+		var err error
+		if result, err = t.posted(ctx, k, s); errors.Is(err, errDamaged) {
+			if s, _ = t.look(k); s.Status == succeeded { // that it was lost is not stored
+				s.Status, s.Detail = failed, lost
+			}
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	document := t.document(k.id, s)
 	if s.Detail != "" {
 		document["detail"] = s.Detail
 	}
-	if s.Type == digests && s.Status == succeeded {
-		stored, err := openResult(t.path(id))
-		if err != nil {
-			return nil, err
-		}
-		defer stored.Close()
-		if stored.size <= postWithin {
-			text, err := io.ReadAll(stored.plain())
-			if err != nil {
-				return nil, err
-			}
-			document["result"] = json.RawMessage(text)
-		}
+	if result != nil {
+		document["result"] = result
 	}
 	return json.Marshal(document)
+}
+
+// posted reads what a post has of a result: a digest, unless it is large. errDamaged: the result is lost.
+func (t *Tasks) posted(ctx context.Context, k *task, s state) (json.RawMessage, error) {
+	stored, err := t.find(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	if stored == nil {
+		return nil, errDamaged
+	}
+	defer stored.Close()
+	if s.Type != digests || stored.size > postWithin {
+		return nil, nil
+	}
+	text, err := io.ReadAll(stored.plain())
+	if errors.Is(err, errDamaged) {
+		t.logger().ErrorContext(ctx, "the result of a task is damaged", "task", k.id, "err", err)
+		t.lose(ctx, k)
+	}
+	return text, err
 }

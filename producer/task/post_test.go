@@ -3,10 +3,12 @@ package task_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -18,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/resosync/resosync/entityevent/digest"
+	"github.com/resosync/resosync/producer/task"
 )
 
 // receiver is where outcomes are posted. It answers with the statuses it is given, then 200.
@@ -225,6 +228,106 @@ func slicesOf(status, n int) []int {
 		all[i] = status
 	}
 	return all
+}
+
+// TestPostOfLostResult: whatever happens to a result before its client was told of it, he is told of that.
+func TestPostOfLostResult(t *testing.T) {
+	for name, c := range map[string]struct {
+		lose func(r *rig, path, file string) error
+		want map[string]string // the status and detail that are posted, by type
+	}{
+		"lost":      {func(_ *rig, _, file string) error { return os.Remove(file) }, map[string]string{"digest": `"The result was lost: POST /tasks for another","status":"failed"`, "snapshot": `"The result was lost: POST /tasks for another","status":"failed"`}},
+		"cut":       {func(_ *rig, _, file string) error { return os.Truncate(file, 30) }, map[string]string{"digest": `"status":"failed"`, "snapshot": `"status":"failed"`}},
+		"damaged":   {func(_ *rig, _, file string) error { return bend(file, 30) }, map[string]string{"digest": `"status":"failed"`, "snapshot": `"status":"succeeded"`}},
+		"no files":  {elsewhere, map[string]string{"digest": `"status":"succeeded"`, "snapshot": `"status":"succeeded"`}},
+		"no store":  {func(r *rig, _, file string) error { r.store.refuse(2); return os.Remove(file) }, map[string]string{"digest": `"status":"failed"`, "snapshot": `"status":"failed"`}},
+		"cancelled": {func(r *rig, path, _ string) error { r.do(http.MethodDelete, path, ""); return nil }, nil},
+		"another sight": {func(r *rig, _, _ string) error {
+			c, _ := r.gate.client("alice")
+			c.Rules = "others"
+			r.gate.set(c)
+			return nil
+		}, map[string]string{"digest": `by now than when this result was made: POST /tasks for another","status":"failed"`, "snapshot": `"status":"failed"`}},
+	} {
+		for _, kind := range []string{"digest", "snapshot"} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t)
+					r.listings(2, 10)
+					v := r.receive(&receiver{statuses: []int{503}, header: http.Header{"Retry-After": {"60"}}})
+					r.run()
+					path := r.create(`{"type":"` + kind + `",` + asking)
+					r.done(path)
+					synctest.Wait()
+					if err := c.lose(r, path, filepath.Join(r.dir, "results", path[len("/tasks/"):]+".result")); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(23 * time.Hour)
+					posts := v.posts()
+					if c.want == nil {
+						if len(posts) != 1 {
+							t.Errorf("%d posts", len(posts))
+						}
+						return
+					}
+					if len(posts) != 2 || !strings.Contains(posts[1].body, c.want[kind]) || strings.Contains(posts[1].body, "failed") && strings.Contains(posts[1].body, "result\":") {
+						t.Errorf("%d posts: %s", len(posts), posts[len(posts)-1].body)
+					}
+				})
+			})
+		}
+	}
+}
+
+// bend changes a bit of a file.
+func bend(file string, at int) error {
+	text, err := os.ReadFile(file)
+	if err == nil {
+		text[at] ^= 4
+		err = os.WriteFile(file, text, 0o600)
+	}
+	return err
+}
+
+// elsewhere takes the folder of results away for an hour: what cannot be read for a while is not lost.
+func elsewhere(r *rig, _, _ string) error {
+	folder := filepath.Join(r.dir, "results")
+	err := errors.Join(os.Rename(folder, folder+".away"), os.Symlink("results", folder)) // a circle
+	go func() {
+		time.Sleep(time.Hour)
+		if err := errors.Join(os.Remove(folder), os.Rename(folder+".away", folder)); err != nil {
+			r.Error(err)
+		}
+	}()
+	return err
+}
+
+// TestPostOfDroppedResult: who loses a result to others, and has not been told of it, is told that.
+func TestPostOfDroppedResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.listings(10, 2*task.BlockSize)
+		full := false
+		r.tasks.SetDisk(func() uint64 {
+			if full && len(r.files()) > 1 {
+				return 512<<20 - 1
+			}
+			return 1 << 40
+		}, func() uint64 { return 1 << 30 })
+		v := r.receive(&receiver{statuses: []int{503}, header: http.Header{"Retry-After": {"3600"}}})
+		r.run()
+		path := r.create(`{"type":"snapshot",` + asking)
+		r.done(path)
+		time.Sleep(time.Second)
+		r.done(r.create(`{"type":"snapshot"}`))
+		full = true
+		r.done(r.create(`{"type":"snapshot"}`))
+		r.wantStatus(path, "cancelled", "too little room")
+		time.Sleep(2 * time.Hour)
+		if posts := v.posts(); len(posts) != 2 || !strings.Contains(posts[1].body, `"status":"cancelled"`) || !strings.Contains(posts[1].body, "too little room") {
+			t.Errorf("%+v", posts)
+		}
+	})
 }
 
 // TestPostIsNotStored: that the outcome was taken is stored as soon as that can be, and it is not posted again after that.

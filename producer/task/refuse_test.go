@@ -1,10 +1,14 @@
 package task_test
 
 import (
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // TestRefusals: who may not, what is not understood, and what is understood and not done.
@@ -115,9 +119,52 @@ func TestOpenTasksAreLimited(t *testing.T) {
 		r.run()
 		synctest.Wait()
 		r.tasks.KeepAtMost(24)
-		for range 3 {
-			r.done(r.create(`{"type":"digest"}`))
+		var path string
+		for range 4 {
+			r.get(last).want(http.StatusUnprocessableEntity)
+			path = r.create(`{"type":"digest"}`)
+			r.done(path)
 		}
+		r.get(last).want(http.StatusNotFound) // what has no result makes room
 		r.do(http.MethodPost, "/tasks", `{"type":"digest"}`).has("Retry-After: 3600").want(http.StatusTooManyRequests)
+		r.do(http.MethodDelete, path, "").want(http.StatusNoContent)
+		r.done(r.create(`{"type":"digest"}`))
+		time.Sleep(24*time.Hour - 10*time.Minute)
+		r.do(http.MethodPost, "/tasks", `{"type":"digest"}`).has("Retry-After: 600").want(http.StatusTooManyRequests)
+	})
+}
+
+// TestTasksThatAreDropped: any number of tasks may be asked for and dropped at once; what is left of them is little.
+func TestTasksThatAreDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.tasks.KeepAtMost(30)
+		var body strings.Builder
+		for i := range 5000 {
+			fmt.Fprintf(&body, `,{"resource":"Property","after":"p%070d","to":"p%070d"}`, i, i+1)
+		}
+		ranges := `{"type":"digest","ranges":[` + body.String()[1:] + `]}`
+		for range 50 {
+			path := r.create(ranges)
+			r.do(http.MethodDelete, path, "").want(http.StatusNoContent)
+			r.do(http.MethodDelete, path, "").want(http.StatusNoContent)
+			r.wantStatus(path, "cancelled", "by its client")
+		}
+		left := 0
+		for _, kind := range []string{"task", "task-ranges"} {
+			docs, err := r.store.List(t.Context(), kind)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, doc := range docs {
+				left += len(doc.Body)
+			}
+		}
+		if left > 30*500 {
+			t.Errorf("%d bytes are kept of them", left)
+		}
+		if info, err := os.Stat(filepath.Join(r.dir, "resosync.db")); err != nil || info.Size() > 20<<20 {
+			t.Errorf("the database has %d bytes, %v", info.Size(), err)
+		}
 	})
 }

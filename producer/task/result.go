@@ -31,10 +31,10 @@ func (a *asked) result(w http.ResponseWriter, r *http.Request) {
 		a.refuse(w, r, &reply.Error{Status: http.StatusNotFound, Detail: "The task has no result: " + s.Detail})
 		return
 	case s.Outcome.Sight != sight(a.client):
-		a.refuse(w, r, refused("You may see something else by now than when this result was made: POST /tasks for another"))
+		a.refuse(w, r, refused(elsewhere))
 		return
 	}
-	stored, err := a.find(r.Context())
+	stored, err := a.find(r.Context(), a.task)
 	if err == nil && stored == nil {
 		err = &reply.Error{Status: http.StatusNotFound, Detail: lost}
 	}
@@ -68,7 +68,7 @@ func (a *asked) result(w http.ResponseWriter, r *http.Request) {
 	refusing.end()
 	if errors.Is(plain.err, errDamaged) {
 		a.logger().ErrorContext(r.Context(), "the result of a task is damaged", "task", a.task.id, "err", plain.err)
-		a.lose(r.Context())
+		a.lose(r.Context(), a.task)
 	}
 	if plain.err != nil {
 		panic(http.ErrAbortHandler) // a part of it must not look like a whole one
@@ -76,22 +76,25 @@ func (a *asked) result(w http.ResponseWriter, r *http.Request) {
 }
 
 // find opens the result of a task that succeeded. It is nil if there is none, or not all of it: the task failed then.
-func (a *asked) find(ctx context.Context) (*result, error) {
-	stored, err := openResult(a.path(a.task.id))
+func (t *Tasks) find(ctx context.Context, k *task) (*result, error) {
+	stored, err := openResult(t.path(k.id))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
-		a.logger().ErrorContext(ctx, "the result of a task is not to be read", "task", a.task.id, "err", err)
-		a.lose(ctx)
+		t.logger().ErrorContext(ctx, "the result of a task is not to be read", "task", k.id, "err", err)
+		t.lose(ctx, k)
 		return nil, nil //nolint:nilnil // as it says
 	}
 	return stored, err
 }
 
-// lost is what is told of a result that is there no more.
-const lost = "The result was lost: POST /tasks for another"
+// What is told of results that are there no more, or not for this client.
+const (
+	lost      = "The result was lost: POST /tasks for another"
+	elsewhere = "You may see something else by now than when this result was made: POST /tasks for another"
+)
 
 // lose makes a task one that failed, as its result is of no use.
-func (a *asked) lose(ctx context.Context) {
-	err := a.change(context.WithoutCancel(ctx), a.task, func(s *state) error {
+func (t *Tasks) lose(ctx context.Context, k *task) {
+	err := t.change(context.WithoutCancel(ctx), k, func(s *state) error {
 		if s.Status != succeeded {
 			return errUnchanged
 		}
@@ -99,10 +102,10 @@ func (a *asked) lose(ctx context.Context) {
 		return nil
 	})
 	if err == nil {
-		err = a.remove(a.task.id)
+		err = t.remove(k.id)
 	}
 	if err != nil && !errors.Is(err, errUnchanged) && !errors.Is(err, errNoTask) {
-		a.logger().WarnContext(ctx, "a task whose result was lost cannot be marked", "task", a.task.id, "err", err)
+		t.logger().WarnContext(ctx, "a task whose result was lost cannot be marked", "task", k.id, "err", err)
 	}
 }
 

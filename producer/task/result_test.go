@@ -227,6 +227,8 @@ func TestResultOfAnotherSight(t *testing.T) {
 			if detail := r.get(path + "/result").has("ETag").want(http.StatusForbidden)["detail"]; !strings.Contains(detail.(string), "POST /tasks") {
 				t.Error(detail)
 			}
+			r.wantStatus(path, "failed", "something else by now")
+			r.get(path, "Accept: application/hal+json").want(http.StatusUnprocessableEntity)
 		})
 	}
 }

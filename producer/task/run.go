@@ -142,7 +142,11 @@ func (t *Tasks) turns(due func(time.Time) bool) []*task {
 // errCancelled is why a run ends whose task was cancelled.
 var errCancelled = errors.New("the task was cancelled")
 
-// abandon cancels a task, or drops the result of one that ended. It does nothing to one that was cancelled.
+// byClient is why a task is cancelled whose client wants nothing more of it.
+const byClient = "It was cancelled by its client"
+
+// abandon cancels a task, or drops the result of one that ended. It does nothing to one that was cancelled. Who did not
+// want that himself is told, if he has not been told of the end yet.
 func (t *Tasks) abandon(ctx context.Context, k *task, why string) error {
 	err := t.change(ctx, k, func(s *state) error {
 		switch {
@@ -153,7 +157,7 @@ func (t *Tasks) abandon(ctx context.Context, k *task, why string) error {
 		default:
 			s.end(cancelled, why)
 		}
-		if s.Callback != nil {
+		if s.Callback != nil && why == byClient {
 			s.Callback.Done = true
 		}
 		return nil

@@ -9,7 +9,7 @@ import (
 	"github.com/resosync/resosync/producer"
 )
 
-var errNoTask = &reply.Error{Status: http.StatusNotFound, Detail: "There is no task here: it was never yours, or ended more than a day ago. POST /tasks for another"}
+var errNoTask = &reply.Error{Status: http.StatusNotFound, Detail: "There is no task here: it was never yours, or ended a day or many tasks ago. POST /tasks for another"}
 
 // ServeHTTP implements http.Handler, for /tasks and what is below. Held requests are answered when Holds are drained.
 func (t *Tasks) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -43,7 +43,7 @@ func (a *asked) show(w http.ResponseWriter, r *http.Request) {
 		h.Set("Preference-Applied", "wait="+strconv.Itoa(wait))
 	}
 	if a.state.Status == succeeded {
-		stored, err := a.find(r.Context())
+		stored, err := a.find(r.Context(), a.task)
 		if err == nil && stored != nil {
 			err = stored.Close()
 		} else if err == nil {
@@ -55,7 +55,7 @@ func (a *asked) show(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	hal := reply.Preferred(r.Header, reply.JSON, reply.HAL) == reply.HAL
-	id, s := a.task.id, a.state
+	id, s := a.task.id, a.state.toldTo(a.client)
 	switch {
 	case s.Status == failed || s.Status == cancelled:
 		// Pollers of long-running operations show their users error, and no other member.
@@ -79,6 +79,14 @@ func (a *asked) show(w http.ResponseWriter, r *http.Request) {
 		h.Set("Retry-After", reply.Seconds(pollAfter(s.Created)))
 		reply.Write(w, http.StatusAccepted, reply.JSON, map[string]any{"status": s.Status, "progress": a.task.progress.Load()})
 	}
+}
+
+// toldTo is a state as its client is told it: one who by now may see something else does not get the result.
+func (s state) toldTo(c producer.Client) state {
+	if s.Status == succeeded && s.Outcome.Sight != sight(c) {
+		s.Status, s.Detail = failed, elsewhere
+	}
+	return s
 }
 
 // document is a task as HAL.
@@ -111,17 +119,17 @@ func (a *asked) wait(w http.ResponseWriter, r *http.Request, d time.Duration) er
 	case <-r.Context().Done():
 		panic(http.ErrAbortHandler) // the client is gone
 	}
-	client, err := a.Gate.Admit(r, bearer.ScopeRead)
-	if err != nil {
+	var err error
+	if a.client, err = a.Gate.Admit(r, bearer.ScopeRead); err != nil {
 		return err
 	}
-	a.task, a.state, err = a.get(a.task.id, client.Name)
+	a.task, a.state, err = a.get(a.task.id, a.client.Name)
 	return err
 }
 
 // stop answers DELETE /tasks/{id}: it cancels the task, or drops its result. The task has stopped at the next record.
 func (a *asked) stop(w http.ResponseWriter, r *http.Request) {
-	if err := a.abandon(r.Context(), a.task, "It was cancelled by its client"); err != nil {
+	if err := a.abandon(r.Context(), a.task, byClient); err != nil {
 		a.refuse(w, r, err)
 		return
 	}

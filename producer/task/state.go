@@ -19,8 +19,12 @@ import (
 	"github.com/resosync/resosync/producer"
 )
 
-// kind is the kind of the documents that hold tasks, under their ids.
-const kind = "task"
+// The kinds of the documents that hold tasks, under their ids.
+const (
+	kind = "task"
+	// kindRanges is of the ranges of a digest, which may be many: read when it is made, and dropped when it ended.
+	kindRanges = "task-ranges"
+)
 
 // What there is to do.
 const (
@@ -39,17 +43,17 @@ const (
 
 // state is a task as it is stored.
 type state struct {
-	Client    string       `json:"client"`
-	Type      string       `json:"type"`
-	Resources []string     `json:"resources,omitempty"` // empty: all
-	Ranges    []askedRange `json:"ranges,omitempty"`    // of a digest: these alone, but for resources that are named too
-	Created   time.Time    `json:"created"`
-	Status    string       `json:"status"`
-	Attempts  int          `json:"attempts,omitempty"` // that were begun, but for those that ended with the agent
-	Detail    string       `json:"detail,omitempty"`   // why it failed or was cancelled, for the client
-	Ended     time.Time    `json:"ended,omitzero"`
-	Outcome   outcome      `json:"outcome,omitzero"`
-	Callback  *callback    `json:"callback,omitempty"`
+	Client    string    `json:"client"`
+	Type      string    `json:"type"`
+	Resources []string  `json:"resources,omitempty"` // empty: all
+	Ranged    bool      `json:"ranged,omitempty"`    // a digest of ranges alone, but for resources that are named too
+	Created   time.Time `json:"created"`
+	Status    string    `json:"status"`
+	Attempts  int       `json:"attempts,omitempty"` // that were begun, but for those that ended with the agent
+	Detail    string    `json:"detail,omitempty"`   // why it failed or was cancelled, for the client
+	Ended     time.Time `json:"ended,omitzero"`
+	Outcome   outcome   `json:"outcome,omitzero"`
+	Callback  *callback `json:"callback,omitempty"`
 }
 
 // outcome is what is known of a result beside its content.
@@ -63,7 +67,7 @@ type outcome struct {
 
 // callback is where the outcome is posted.
 type callback struct {
-	URL      string    `json:"url"` // sealed, as the token
+	URL      string    `json:"url,omitempty"` // sealed, as the token; neither is kept when it is done
 	Token    string    `json:"token,omitempty"`
 	Done     bool      `json:"done,omitempty"` // it was taken, or is not tried any more
 	Attempts int       `json:"attempts,omitempty"`
@@ -140,25 +144,43 @@ func (t *Tasks) get(id, client string) (*task, state, error) {
 	return k, k.state, nil
 }
 
-// add stores a new task.
-func (t *Tasks) add(ctx context.Context, id string, s state) error {
+// add stores a new task, perhaps in the place of an old one that has no result.
+func (t *Tasks) add(ctx context.Context, id string, s state, ranges []askedRange) error {
 	k := &task{id: id, over: make(chan struct{}), state: s}
+	k.state.Ranged = len(ranges) > 0
 	t.mu.Lock()
 	open, kept := 0, 0
+	var spare *task
+	var ended time.Time // the first of those that have a result
 	for _, other := range t.tasks {
-		if other.state.Client == s.Client {
-			kept++
-			if !other.state.over() {
-				open++
+		if other.state.Client != s.Client {
+			continue
+		}
+		kept++
+		switch of := &other.state; {
+		case !of.over():
+			open++
+		case of.Status == succeeded:
+			if ended.IsZero() || of.Ended.Before(ended) {
+				ended = of.Ended
 			}
+		case other.version > 0 && !other.posting && (of.Callback == nil || of.Callback.Done) && (spare == nil || other.id < spare.id):
+			spare = other
 		}
 	}
 	var err error
 	switch {
 	case open >= maxOpen:
 		err = &reply.Error{Status: 429, Wait: 30 * time.Second, Detail: fmt.Sprintf("%d tasks of yours are not done yet: wait for them, or cancel some (DELETE)", open)}
-	case kept >= cmp.Or(t.most, maxKept):
-		err = &reply.Error{Status: 429, Wait: time.Hour, Detail: fmt.Sprintf("%d tasks of yours ended within a day, and no more are kept: ask less often", kept)}
+	case kept < cmp.Or(t.most, maxKept):
+		spare = nil
+		t.tasks[id] = k
+	case spare == nil:
+		wait := time.Hour
+		if !ended.IsZero() {
+			wait = min(wait, max(time.Until(ended.Add(keepFor)), time.Second))
+		}
+		err = &reply.Error{Status: 429, Wait: wait, Detail: fmt.Sprintf("%d tasks of yours are kept for a day, and no more are: drop those whose result you have (DELETE), or ask less often", kept)}
 	default:
 		t.tasks[id] = k
 	}
@@ -168,7 +190,13 @@ func (t *Tasks) add(ctx context.Context, id string, s state) error {
 	}
 	k.writing.Lock()
 	defer k.writing.Unlock()
-	version, err := t.write(ctx, k, s)
+	var version int64
+	if spare != nil {
+		err = t.drop(ctx, spare)
+	}
+	if err == nil {
+		version, err = t.write(ctx, k, k.state, ranges)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if k.version = version; err != nil {
@@ -198,7 +226,10 @@ func (t *Tasks) change(ctx context.Context, k *task, apply func(*state) error) e
 	if err := apply(&s); err != nil {
 		return err
 	}
-	version, err := t.write(ctx, k, s)
+	if c := s.Callback; c != nil && c.Done {
+		c.URL, c.Token = "", ""
+	}
+	version, err := t.write(ctx, k, s, nil)
 	if err != nil {
 		return err
 	}
@@ -212,23 +243,50 @@ func (t *Tasks) change(ctx context.Context, k *task, apply func(*state) error) e
 	return nil
 }
 
-// write stores a state of a task, and returns the version of its document.
-func (t *Tasks) write(ctx context.Context, k *task, s state) (int64, error) {
+// write stores a state of a task, with its ranges as long as they are wanted, and returns the version of its document.
+func (t *Tasks) write(ctx context.Context, k *task, s state, ranges []askedRange) (int64, error) {
 	body, err := json.Marshal(s)
 	if err != nil {
 		return k.version, err
 	}
-	doc := entityevent.Doc{Kind: kind, ID: k.id, Version: k.version, Body: body}
-	if _, err := t.Store.Apply(ctx, entityevent.Commit{Docs: []entityevent.Doc{doc}}); err != nil {
+	docs := []entityevent.Doc{{Kind: kind, ID: k.id, Version: k.version, Body: body}}
+	switch {
+	case len(ranges) > 0:
+		if body, err = json.Marshal(ranges); err != nil {
+			return k.version, err
+		}
+		docs = append(docs, entityevent.Doc{Kind: kindRanges, ID: k.id, Body: body})
+	case s.Ranged && s.over() && !k.state.over():
+		docs = append(docs, entityevent.Doc{Kind: kindRanges, ID: k.id, Version: 1})
+	}
+	if _, err := t.Store.Apply(ctx, entityevent.Commit{Docs: docs}); err != nil {
 		return k.version, fmt.Errorf("task %s: %w", k.id, err)
 	}
 	return k.version + 1, nil
 }
 
-// drop forgets a task and its result.
+// ranges reads the ranges of a digest that is not made yet.
+func (t *Tasks) ranges(ctx context.Context, k *task, s state) (ranges []askedRange, err error) {
+	if !s.Ranged {
+		return nil, nil
+	}
+	doc, err := t.Store.Get(ctx, kindRanges, k.id)
+	if err == nil {
+		err = json.Unmarshal(doc.Body, &ranges)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ranges of task %s: %w", k.id, err)
+	}
+	return ranges, nil
+}
+
+// drop forgets a task, which is over, and its result.
 func (t *Tasks) drop(ctx context.Context, k *task) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
+	if k.version == 0 {
+		return nil // somebody else did
+	}
 	doc := entityevent.Doc{Kind: kind, ID: k.id, Version: k.version}
 	if _, err := t.Store.Apply(ctx, entityevent.Commit{Docs: []entityevent.Doc{doc}}); err != nil {
 		return fmt.Errorf("task %s: %w", k.id, err)
