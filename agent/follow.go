@@ -63,6 +63,9 @@ func (a *agent) pusher(s producer.Subscription) *producer.Pusher {
 	}
 	return &producer.Pusher{Store: a.registered.Through(), Subscription: s, HTTP: a.callbacks, Turns: turns, UserAgent: userAgent(), Logger: a.logger,
 		Changed: func(now producer.SubscriptionState) {
+			if now.Status == producer.Cancelled { // there is nothing left to resume
+				return
+			}
 			a.sessions.Status(s.Client, map[string]any{"subscription": now.Name, "status": now.Status, "message": now.Reason})
 		}}
 }

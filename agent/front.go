@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -130,14 +131,15 @@ func (f *front) note(w *response, r *http.Request, fault any) {
 	f.access.InfoContext(r.Context(), "request", attrs...)
 }
 
-// logged is the path of a request for the log: that of a session holds its token.
+// secret is what looks like the token of a session, or most of it.
+var secret = regexp.MustCompile(`[A-Z2-7]{20,}`)
+
+// logged is the path of a request for the log: without the token of a session, which is good however the rest is spelled.
 func logged(r *http.Request) string {
-	path := r.URL.EscapedPath()
-	if token, ok := strings.CutPrefix(path, "/api/sessions/"); ok && token != "" {
-		_, below, _ := strings.Cut(token, "/")
-		return "/api/sessions/…/" + below
+	if path := secret.ReplaceAllString(r.URL.Path, "…"); path != r.URL.Path {
+		return path
 	}
-	return path
+	return r.URL.EscapedPath()
 }
 
 // requestID is what a request is called: by a proxy that is believed, or a new name.

@@ -357,3 +357,23 @@ func TestRequestLimits(t *testing.T) {
 		}
 	}
 }
+
+// TestLogHidesSessions: no spelling of its path brings a session's token into the log; keys and UUIDs stay.
+func TestLogHidesSessions(t *testing.T) {
+	const token = "ABCDEFGHIJKLMNOPQRSTUVWX27"
+	for path, want := range map[string]string{
+		"/api/sessions/" + token + "/events":                  "/api/sessions/…/events",
+		"//api/sessions/" + token + "/events":                 "//api/sessions/…/events",
+		"/api//sessions/" + token:                             "/api//sessions/…",
+		"/API/%73essions/" + token + ").":                     "/API/sessions/…).",
+		"/api/sessions/%41" + token[1:]:                       "/api/sessions/…",
+		"/api/sessions/" + token[:25]:                         "/api/sessions/…",
+		"/api/sessions":                                       "/api/sessions",
+		"/odata/Property('A%2FB')":                            "/odata/Property('A%2FB')",
+		"/subscriptions/0197a2b4-2222-7777-8888-aaaabbbbcccc": "/subscriptions/0197a2b4-2222-7777-8888-aaaabbbbcccc",
+	} {
+		if got := logged(httptest.NewRequest(http.MethodGet, "http://agent"+path, http.NoBody)); got != want {
+			t.Errorf("%s is logged as %s, want %s", path, got, want)
+		}
+	}
+}

@@ -2,16 +2,19 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 
 	"github.com/resosync/resosync/entityevent"
+	"github.com/resosync/resosync/entityevent/bearer"
 	"github.com/resosync/resosync/producer"
 )
 
@@ -122,5 +125,33 @@ func TestPushersOutliveOne(t *testing.T) {
 	}()
 	if err := <-ended; err != nil || !strings.Contains(logged.String(), "subscription is not pushed to") {
 		t.Errorf("%v, logged %s", err, logged.String())
+	}
+}
+
+// TestWhatSessionsAreTold: the suspension and the resumption of a client's subscriptions, and not their end.
+func TestWhatSessionsAreTold(t *testing.T) {
+	a := openAgent(t, "producer: {clients: [{name: vendor, scopes: [subscribe]}]}")
+	signed, _, err := a.authority.Issue(t.Context(), bearer.Token{Audience: bearer.API, Client: "vendor", Scopes: []string{bearer.ScopeSubscribe}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(method, path string) string {
+		r, w := httptest.NewRequest(method, path, http.NoBody), httptest.NewRecorder()
+		r.Header.Set("Authorization", "Bearer "+signed)
+		a.sessions.ServeHTTP(w, r)
+		return w.Body.String()
+	}
+	var made struct{ Token string }
+	if err := json.Unmarshal([]byte(ask(http.MethodPost, "/api/sessions")), &made); err != nil {
+		t.Fatal(err)
+	}
+	tell := a.pusher(producer.Subscription{Name: "s", Client: "vendor"}).Changed
+	for _, status := range []producer.SubscriptionStatus{producer.Suspended, producer.Cancelled, producer.Active} {
+		tell(producer.SubscriptionState{Name: "s", Status: status, Reason: "r"})
+	}
+	want := `[{"type":"status","data":{"message":"r","status":"suspended","subscription":"s"},"number":1},` +
+		`{"type":"status","data":{"message":"r","status":"active","subscription":"s"},"number":2}]` + "\n"
+	if got := ask(http.MethodGet, "/api/sessions/"+made.Token+"/events?last_event=0"); got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -76,6 +76,9 @@ func Read(r *http.Request, limit int64, v any) error {
 	if kind := r.Header.Get("Content-Type"); kind != "" && !isJSON(kind) {
 		return &Error{Status: http.StatusUnsupportedMediaType, Detail: "The body must be application/json"}
 	}
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return &Error{Status: http.StatusUnsupportedMediaType, Detail: "The body must be as it is, without Content-Encoding"}
+	}
 	raw, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, limit))
 	var large *http.MaxBytesError
 	switch {

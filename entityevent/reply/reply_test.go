@@ -64,6 +64,16 @@ func TestRefuse(t *testing.T) {
 }
 
 func TestRead(t *testing.T) {
+	for coding, want := range map[string]int{"identity": 0, "gzip": 415, "br": 415} { // of what is JSON and of what is not
+		for _, body := range []string{`{}`, "\x1f\x8b"} {
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+			r.Header.Set("Content-Encoding", coding)
+			var refusal *reply.Error
+			if err := reply.Read(r, 64, &struct{}{}); want != 0 && (!errors.As(err, &refusal) || refusal.Status != want) || want == 0 && body == `{}` && err != nil {
+				t.Errorf("%s: %v", coding, err)
+			}
+		}
+	}
 	for _, c := range []struct {
 		kind, body string
 		want       int // 0: it is taken

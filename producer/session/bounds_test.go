@@ -2,7 +2,9 @@ package session_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -351,10 +353,13 @@ func TestListenersOfAnAddress(t *testing.T) {
 }
 
 // broken is a store that cannot do its work.
-type broken struct{ producer.Store }
+type broken struct {
+	producer.Store
+	err error
+}
 
-func (broken) Events(context.Context, entityevent.View, entityevent.EventQuery) (entityevent.Page, error) {
-	return entityevent.Page{}, fmt.Errorf("disk at /secret/path: %w", entityevent.ErrUnavailable)
+func (b broken) Events(context.Context, entityevent.View, entityevent.EventQuery) (entityevent.Page, error) {
+	return entityevent.Page{}, fmt.Errorf("disk at /secret/path: %w", b.err)
 }
 
 // TestUnavailable: nothing is half done, and nothing internal is told.
@@ -362,7 +367,7 @@ func TestUnavailable(t *testing.T) {
 	s := serve(t, openStore(t), gate{})
 	events := s.open("all")
 	healthy := s.sessions.Store
-	s.sessions.Store = broken{healthy}
+	s.sessions.Store = broken{healthy, entityevent.ErrUnavailable}
 	for _, c := range []struct{ method, target, body string }{{"POST", "/api/sessions", ""}, {"GET", events, ""}, {"POST", events, `{"type":"t","data":1}`}} {
 		a := s.do(c.method, c.target, c.body, "Authorization: Bearer all")
 		if a.status != 503 || a.header.Get("Retry-After") != "5" || strings.Contains(a.body, "secret") {
@@ -373,5 +378,22 @@ func TestUnavailable(t *testing.T) {
 	s.sessions.Store = healthy
 	if got := texts(s.get(events, 0)); got != "1:status=1" || s.sessions.Len() != 1 {
 		t.Errorf("%s, %d sessions", got, s.sessions.Len())
+	}
+}
+
+// TestLogKnowsNoToken: what fails here is logged without the session's token.
+func TestLogKnowsNoToken(t *testing.T) {
+	s := serve(t, openStore(t), gate{})
+	events := s.open("all")
+	var logged strings.Builder
+	s.sessions.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+	s.sessions.Store = broken{s.sessions.Store, errors.New("odd")}
+	for method, body := range map[string]string{"GET": "", "POST": `{"type":"t","data":1}`} {
+		if a := s.do(method, events, body); a.status != 503 {
+			t.Errorf("%s: %d %s", method, a.status, a.body)
+		}
+	}
+	if token := strings.Split(events, "/")[3]; strings.Count(logged.String(), "odd") != 2 || strings.Contains(logged.String(), token) {
+		t.Errorf("logged: %s", &logged)
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -30,11 +32,18 @@ func full(detail string, wait time.Duration) error {
 	return &reply.Error{Status: http.StatusServiceUnavailable, Wait: wait, Detail: detail}
 }
 
+// refuse refuses a request. The log may not learn a session's token.
+func (s *Sessions) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	r = r.WithContext(r.Context())
+	r.URL = &url.URL{Path: "/api/sessions/…"}
+	producer.Refuse(w, r, err, s.logger())
+}
+
 // make answers POST /api/sessions.
 func (s *Sessions) make(w http.ResponseWriter, r *http.Request) {
 	token, err := s.begin(r)
 	if err != nil {
-		producer.Refuse(w, r, err, s.logger())
+		s.refuse(w, r, err)
 		return
 	}
 	reply.Write(w, http.StatusOK, reply.JSON, map[string]string{"token": token})
@@ -82,7 +91,7 @@ func (s *Sessions) begin(r *http.Request) (token string, err error) {
 func (s *Sessions) post(w http.ResponseWriter, r *http.Request, token string) {
 	e, err := s.take(r, token)
 	if err != nil {
-		producer.Refuse(w, r, err, s.logger())
+		s.refuse(w, r, err)
 		return
 	}
 	reply.Write(w, http.StatusOK, reply.JSON, e)
@@ -104,6 +113,8 @@ func (s *Sessions) take(r *http.Request, token string) (event, error) {
 	switch {
 	case body.Type == nil || *body.Type == "" || utf8.RuneCountInString(*body.Type) > maxType:
 		return event{}, &reply.Error{Status: http.StatusBadRequest, Detail: "The member type must be a text of 1 to " + strconv.Itoa(maxType) + " characters"}
+	case strings.ContainsRune(*body.Type, utf8.RuneError):
+		return event{}, &reply.Error{Status: http.StatusBadRequest, Detail: "The member type has half of a character"}
 	case body.Data == nil:
 		return event{}, &reply.Error{Status: http.StatusBadRequest, Detail: "The member data is missing: it may be any JSON"}
 	case *body.Type == "entity_event" || *body.Type == "status":
@@ -136,7 +147,7 @@ func (s *Sessions) take(r *http.Request, token string) (event, error) {
 func (s *Sessions) listen(w http.ResponseWriter, r *http.Request, token string) {
 	events, err := s.await(w, r, token)
 	if err != nil {
-		producer.Refuse(w, r, err, s.logger())
+		s.refuse(w, r, err)
 		return
 	}
 	h := w.Header()

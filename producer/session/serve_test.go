@@ -92,10 +92,12 @@ func TestProblems(t *testing.T) {
 		{"POST", events, "", `{"type":"` + strings.Repeat("t", 256) + `","data":1}`, 400, "", ""},
 		{"POST", events, "", "{\"type\":\"t\",\"data\":\"\xff\"}", 400, "", ""},
 		{"POST", events, "", "{\"type\":\"\xff\",\"data\":1}", 400, "", ""},
+		{"POST", events, "", `{"type":"\ud800","data":1}`, 400, "", ""},
 		{"POST", events, "", `{"type":"entity_event","data":{"EntityEventSequence":1}}`, 400, "", ""},
 		{"POST", events, "", `{"type":"status","data":1}`, 400, "", ""},
 		{"POST", events, "", `{"type":"t","data":"` + strings.Repeat("x", 16<<10) + `"}`, 413, "", ""},
 		{"POST", events, "Content-Type: text/plain", `{"type":"t","data":1}`, 415, "", ""},
+		{"POST", events, "Content-Encoding: gzip", `{"type":"t","data":1}`, 415, "", ""},
 	} {
 		a := s.do(c.method, c.target, c.body, c.header)
 		var got struct {

@@ -108,6 +108,7 @@ func TestRegistrationRefused(t *testing.T) {
 		{with(`"protocol": "xml"`), 403, "protocol is none of those that there are: hal, reso"},
 		{with(`"batchSize": 0`), 403, "batchSize is not within 1 and 5000"}, {with(`"batchSize": 5001`), 403, "batchSize is not within"},
 		{with(`"timeout": 0.5`), 403, "timeout is not within"}, {with(`"timeout": "1m1ns"`), 403, "timeout is not within"}, {with(`"timeout": 1e300`), 403, "timeout is not within"}, {with(`"timeout": "soon"`), 403, "timeout is not within"}, {with(`"timeout": "1h"`), 403, "timeout is not within"}, {with(`"timeout": "-5s"`), 403, "timeout is not within"},
+		{with(`"consumerLabel": "\ud800"`), 403, "consumerLabel"},
 		{with(`"consumerLabel": "a\nb"`), 403, "consumerLabel"}, {with(`"consumerLabel": " a"`), 403, "consumerLabel"}, {with(`"consumerLabel": "` + strings.Repeat("x", 256) + `"`), 403, "consumerLabel"},
 		{with(`"callbackToken": "two words"`), 403, "callbackToken"}, {with(`"callbackToken": "hidden\u0000"`), 403, "callbackToken"}, {with(`"callbackToken": "` + strings.Repeat("x", 4097) + `"`), 403, "callbackToken"},
 		{with(`"secret": "whsec_!"`), 403, "secret"},

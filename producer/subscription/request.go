@@ -169,7 +169,7 @@ func visible(text string) bool {
 // printable says whether a text is one line of a label's length.
 func printable(text string) bool {
 	return utf8.RuneCountInString(text) <= maxLabel && strings.TrimSpace(text) == text &&
-		!strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) })
+		!strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) || c == utf8.RuneError }) // which half a character becomes
 }
 
 // choose reads a member that is one of some words.
