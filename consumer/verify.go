@@ -170,7 +170,12 @@ func (v *verification) unable(reason error) error {
 	if reason == nil {
 		reason = errors.New("it is not one of ours, or an older one")
 	}
-	return fmt.Errorf("%w: %w; compare keys and timestamps instead: resosync reconcile %s --dry-run", ErrNoDigest, reason, v.Name)
+	return v.instead(fmt.Errorf("%w: %w", ErrNoDigest, reason))
+}
+
+// instead is a failure of the producer's digests, with what to do instead.
+func (v *verification) instead(err error) error {
+	return fmt.Errorf("%w; compare keys and timestamps instead: resosync reconcile %s --dry-run", err, v.Name)
 }
 
 // digest has the producer make a digest, and returns it when the copy has followed the log to where it was made.
@@ -190,6 +195,9 @@ func (v *verification) digest(ctx context.Context, j job) (d digest.Digest, err 
 		c.end(ctx, task)
 	}()
 	done, err := persist(ctx, v, func() (finished, error) { return c.await(ctx, task, func() { v.say(v.progress) }) })
+	if errors.Is(err, errJob) {
+		return d, v.instead(err)
+	}
 	if err != nil {
 		return d, err
 	}
