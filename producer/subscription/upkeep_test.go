@@ -279,17 +279,8 @@ func TestRoomIsFound(t *testing.T) {
 			t.Errorf("%s", a.body)
 		}
 	}
-	pushes := func(name string, to func(*producer.SubscriptionState)) {
-		t.Helper()
-		if _, err := producer.ChangeState(t.Context(), x.api.Through(), name, func(s *producer.SubscriptionState) ([]entityevent.Doc, error) {
-			to(s)
-			return nil, nil
-		}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pushes(once, func(s *producer.SubscriptionState) { s.Cancel("It was delivered, once.") })
-	pushes(suspended, func(s *producer.SubscriptionState) { s.Suspend("refused") })
+	x.pushes(x.api.Through(), once, func(s *producer.SubscriptionState) { s.Cancel("It was delivered, once.") })
+	x.pushes(x.api.Through(), suspended, func(s *producer.SubscriptionState) { s.Suspend("refused") })
 	id := x.register(other, "")
 	x.ask(other, "POST", "/subscriptions", `{"callbackUrl": "https://192.0.2.7/"}`).wantRefused(t, 403, "There are 2000")
 	all := x.standing()
