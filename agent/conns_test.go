@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -83,18 +84,20 @@ func TestConnsAreBounded(t *testing.T) {
 // TestConnsOfAServer: whoever leaves connections open, asked or not, does not keep another from being answered, nor cuts one
 // whose request is held.
 func TestConnsOfAServer(t *testing.T) {
-	release := make(chan struct{})
+	released := make(chan struct{})
+	release := sync.OnceFunc(func() { close(released) })
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/held" {
 			w.WriteHeader(http.StatusOK)
 			_ = http.NewResponseController(w).Flush()
-			<-release
+			<-released
 		}
 	}))
 	s := &conns{most: 5, logger: slog.New(slog.DiscardHandler)}
 	server.Config.ConnState = s.note
 	server.StartTLS()
 	defer server.Close()
+	defer release()
 	client := func() *http.Client {
 		transport := server.Client().Transport.(*http.Transport).Clone()
 		t.Cleanup(transport.CloseIdleConnections)
@@ -124,7 +127,7 @@ func TestConnsOfAServer(t *testing.T) {
 	if n > s.most {
 		t.Errorf("%d are open", n)
 	}
-	close(release)
+	release()
 	if _, err := bufio.NewReader(held.Body).ReadByte(); fmt.Sprint(err) != "EOF" {
 		t.Errorf("the held one ended with %v", err)
 	}
