@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,11 +21,12 @@ func (p *program) verifyCommand() *cobra.Command {
 		Short: "Prove the copy equal to its producer",
 		Long: `verify has the producer make a digest of all that the feed copies, brings the copy level with it, and compares the
 two by the contents of all records; without names, of every feed. It changes nothing but what it takes to be level.
-Writes may go on meanwhile: what differs is looked at again, closer and closer, and what is left is named. A producer
-that cannot be reached, or wants no requests now, is asked again until it answers: end that with Ctrl-C.
+Writes may go on meanwhile: what differs is looked at again, closer and closer, and what is left is named. What changes
+each time that it is looked at is said to be not judged. While the producer cannot be reached, it waits.
 
-Exit status 0 says that every record is equal. The producer must be a resosync too; of others compare the keys and
-timestamps: resosync reconcile --dry-run.`,
+Exit status 0 says that every record is equal, but for single ones that changed each time; 1 that some differ, that more
+could not be judged, that a resource was never loaded, or that it failed. The producer must be a resosync too; of others
+compare the keys and timestamps: resosync reconcile --dry-run.`,
 		Example: `  resosync verify
   resosync verify acme --json`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -110,10 +112,20 @@ func (p *program) printVerified(feed string, v consumer.Verified, failure string
 			records += r.Records
 			p.printDiffering(feed, r)
 		}
-		if v.Equal {
+		for _, name := range v.Unloaded {
+			p.printf("%s: %s was never loaded: not compared; why, says: resosync status\n", feed, printable(name))
+		}
+		unequal := func(r consumer.VerifiedResource) bool { return r.Differences > 0 || len(r.Ranges) > 0 }
+		unjudged := func(r consumer.VerifiedResource) bool { return len(r.Unjudged) > 0 }
+		switch {
+		case v.Equal:
 			p.printf("%s: equal: %s, through %d, in %s\n", feed, plural(records, "record"), v.Through, v.Ended.Sub(v.Began).Round(time.Millisecond))
-		} else {
+		case slices.ContainsFunc(v.Resources, unequal):
 			p.printf("%s: not equal, through %d: %s\n", feed, v.Through, verifyRemedy(feed, v))
+		case slices.ContainsFunc(v.Resources, unjudged):
+			p.printf("%s: not proven, through %d: run the command again when less is written\n", feed, v.Through)
+		default:
+			p.printf("%s: equal as far as it is loaded: %s, through %d\n", feed, plural(records, "record"), v.Through)
 		}
 	}
 	if !v.Equal {
@@ -138,7 +150,15 @@ func (p *program) printDiffering(feed string, r consumer.VerifiedResource) {
 	if r.Busy > 0 {
 		p.printf("%s: %s: %s changed each time that it was looked at: not judged\n", feed, r.Resource, plural(r.Busy, "record"))
 	}
-	for _, d := range r.Ranges {
+	p.printRanges(feed, r.Resource, "differs", r.Ranges)
+	p.printRanges(feed, r.Resource, "not judged, as something of it changed each time", r.Unjudged)
+}
+
+// verifyPrinted is how many ranges of a resource are printed one by one.
+const verifyPrinted = 100
+
+func (p *program) printRanges(feed, resource, what string, ranges []consumer.VerifiedRange) {
+	for _, d := range ranges[:min(verifyPrinted, len(ranges))] {
 		var bounds []string
 		if d.After != "" {
 			bounds = append(bounds, "after "+printable(d.After))
@@ -149,7 +169,10 @@ func (p *program) printDiffering(feed string, r consumer.VerifiedResource) {
 		if bounds == nil {
 			bounds = []string{"all keys"}
 		}
-		p.printf("%s: %s %s: differs, with %s there and %s here\n", feed, r.Resource, strings.Join(bounds, " "), plural(d.There, "record"), count(d.Here))
+		p.printf("%s: %s %s: %s, with %s there and %s here\n", feed, resource, strings.Join(bounds, " "), what, plural(d.There, "record"), count(d.Here))
+	}
+	if more := len(ranges) - verifyPrinted; more > 0 {
+		p.printf("%s: %s: %s more: %s\n", feed, resource, plural(int64(more), "range"), what)
 	}
 }
 

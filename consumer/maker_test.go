@@ -24,6 +24,7 @@ type maker struct {
 	between func()                                        // called before a task reads the records
 	after   func()                                        // called when it has read them
 	outcome func(task *made)                              // may falsify it
+	ranges  int                                           // how many records the ranges of a digest have
 	answer  func(http.ResponseWriter, *http.Request) bool // answers in its place
 	desk    sync.Mutex                                    // one request for tasks at a time
 	made    []*made                                       // all that were asked for; the URL of the first is /tasks/0
@@ -45,7 +46,7 @@ type made struct {
 
 // making returns a source of so many records that does tasks.
 func making(n int) *maker {
-	return &maker{source: filled("log-1/all", n)}
+	return &maker{source: filled("log-1/all", n), ranges: 1000}
 }
 
 func (m *maker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -145,12 +146,13 @@ func (m *maker) make(task *made, n int) {
 	if m.between != nil {
 		m.between()
 	}
-	var count int
+	count := 1
+	var digests any
 	m.mu.Lock()
 	if task.Type == "snapshot" {
 		task.result, count = m.lines(task.Resources)
 	} else {
-		task.result, count = m.digest(task), 1
+		digests = m.digest(task)
 	}
 	m.mu.Unlock()
 	if m.after != nil {
@@ -159,6 +161,13 @@ func (m *maker) make(task *made, n int) {
 	m.mu.Lock()
 	through := m.head
 	m.mu.Unlock()
+	if digests != nil {
+		text, err := json.Marshal(map[string]any{"log": log, "sequence": sequence, "through": through, "resources": digests})
+		if err != nil {
+			panic(err)
+		}
+		task.result = text
+	}
 	task.done = map[string]any{"status": "succeeded", "sequence": sequence, "through": through, "log": log, "count": count, "href": fmt.Sprintf("/tasks/%d/result", n)}
 	task.headers = map[string]string{"EntityEvent-Log": log, "EntityEvent-After": fmt.Sprint(sequence), "EntityEvent-Through": fmt.Sprint(through)}
 	if m.outcome != nil {
@@ -207,7 +216,7 @@ func (t *made) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // digest is what package digest says, by itself.
-func (m *maker) digest(task *made) []byte {
+func (m *maker) digest(task *made) any {
 	type part struct {
 		After string `json:"after"`
 		To    string `json:"to,omitempty"`
@@ -240,26 +249,24 @@ func (m *maker) digest(task *made) []byte {
 		rows := m.sorted(resource)
 		o := &whole{Count: len(rows), Hash: over(rows, "", "").Hash}
 		after := ""
-		for n := 1000; n < len(rows); n += 1000 {
-			o.Ranges = append(o.Ranges, over(rows, after, rows[n-1].key))
+		for n := m.ranges; n < len(rows); n += m.ranges {
+			o.Ranges = append(o.Ranges, over(rows[n-m.ranges:n], after, rows[n-1].key))
 			after = rows[n-1].key
 		}
 		o.Ranges = append(o.Ranges, over(rows, after, ""))
 		all[resource] = o
 	}
+	sorted := map[string][]row{}
 	for _, asked := range task.Ranges {
 		if all[asked.Resource] == nil {
 			all[asked.Resource] = &whole{}
+			sorted[asked.Resource] = m.sorted(asked.Resource)
 		}
-		p := over(m.sorted(asked.Resource), asked.After, asked.To)
+		p := over(sorted[asked.Resource], asked.After, asked.To)
 		all[asked.Resource].Ranges = append(all[asked.Resource].Ranges, p)
 		all[asked.Resource].Count += p.Count
 	}
-	text, err := json.Marshal(map[string]any{"log": m.log, "sequence": m.head, "through": m.head, "resources": all})
-	if err != nil {
-		panic(err)
-	}
-	return text
+	return all
 }
 
 // tasks returns how many tasks were asked for, and fails the test if any was left behind.

@@ -89,7 +89,9 @@ func (s *source) store(resource, key, body string) {
 func (s *source) event(seq int64, resource, key string) int64 {
 	body := fmt.Sprintf(`{"EntityEventSequence":%d,"ResourceName":%q,"ResourceRecordKey":%q}`, seq, resource, key)
 	s.events = append(s.events, row{key: key, seq: seq, body: json.RawMessage(body)})
-	slices.SortFunc(s.events, func(a, b row) int { return int(a.seq - b.seq) })
+	if seq < s.head {
+		slices.SortFunc(s.events, func(a, b row) int { return int(a.seq - b.seq) })
+	}
 	s.head = max(s.head, seq)
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -187,7 +189,7 @@ func (s *source) serveEvents(w http.ResponseWriter, r *http.Request) {
 	if s.log != "" {
 		w.Header().Set("EntityEvent-Log", s.log)
 		through := s.head
-		if more {
+		if more || len(page) < len(events) && !strings.HasSuffix(q.Get("$orderby"), " desc") {
 			through = page[len(page)-1].seq
 		}
 		w.Header().Set("EntityEvent-Through", strconv.FormatInt(through, 10))

@@ -12,8 +12,9 @@ import (
 // verifyBackoff is the wait before Verify asks again; the producer may want a longer one, which the pace keeps.
 var verifyBackoff = retry.Backoff{Min: time.Second, Max: time.Minute}
 
-// verifyEnd is how long the producer may take to hear that a digest is no longer needed.
-const verifyEnd = 5 * time.Second
+// verifyEnd is how long the producer may take to hear that a digest is no longer needed, and before it to say where one
+// is that it was just asked for.
+const verifyEnd = 3 * time.Second
 
 // persist asks the producer again, more and more rarely, as long as what went wrong may pass.
 func persist[T any](ctx context.Context, v *verification, ask func() (T, error)) (T, error) {

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// verifyRead is how many records, there or here, are looked at one by one.
-	verifyRead = 2000
+	// verifyRead is how many records, there or here, are looked at one by one, and verifyAsks in how many ranges: each
+	// takes a request.
+	verifyRead, verifyAsks = 2000, 500
 	// verifyTries is how often: what changes often is left alone, or equal, in one of them.
 	verifyTries = 5
 )
@@ -27,8 +28,94 @@ const (
 	busy    = "" // it changed meanwhile: whether it differs cannot be said
 )
 
-// records finds the records that differ in what is left, and why.
+// divided says that the ranges, if there are any, are as small as they get, and few enough for their records to be looked at.
+func (v *verification) divided(ctx context.Context, left []differing) (bool, error) {
+	records := int64(0)
+	for _, d := range left {
+		if records += d.records(); d.divisible() || records > verifyRead || len(left) > verifyAsks {
+			return false, nil
+		}
+		if key, err := v.key(ctx, d.resource); err != nil || !key.Quoted {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (v *verification) key(ctx context.Context, resource string) (keyField, error) {
+	return persist(ctx, v, func() (keyField, error) { return v.schema.key(ctx, resource) })
+}
+
+// records tells what differs in what is left, record by record if that is not too much, and why.
 func (v *verification) records(ctx context.Context, left []differing) error {
+	last := map[bool]int{false: 1} // what is sure can be told as it is
+	slices.SortStableFunc(left, func(a, b differing) int { return last[a.busy] - last[b.busy] })
+	read, asks := int64(0), 0
+	for i := range v.result.Resources {
+		of := &v.result.Resources[i]
+		var looked []differing
+		for _, d := range left {
+			if d.resource != of.Resource {
+				continue
+			}
+			key, err := v.key(ctx, d.resource)
+			switch {
+			case err != nil:
+				return err
+			case key.Quoted && read+d.records() <= verifyRead && asks < verifyAsks: // of numbers, the order is not that of the ranges
+				asks++
+				read += d.records()
+				looked = append(looked, d)
+			case d.busy && d.alone():
+				of.Busy++
+			case d.alone():
+				of.tell(d.there.To, d.what())
+			case !d.busy:
+				of.Ranges = d.join(of.Ranges)
+			default:
+				of.Unjudged = d.join(of.Unjudged)
+			}
+		}
+		if len(looked) > 0 {
+			if err := v.differences(ctx, of, looked); err != nil {
+				return err
+			}
+		}
+	}
+	return v.explain(ctx)
+}
+
+// what says how the one record of a range differs.
+func (d differing) what() string {
+	switch {
+	case d.here.Count == 0:
+		return missing
+	case d.there.Count == 0:
+		return extra
+	}
+	return changed
+}
+
+// tell adds a record that differs.
+func (r *VerifiedResource) tell(key, what string) {
+	if r.Differences++; len(r.Differs) < verifyListed {
+		r.Differs = append(r.Differs, VerifiedRecord{Key: key, What: what})
+	}
+}
+
+// join adds a range to others, to the last of them if it goes on there. It ends with a key, not before one.
+func (d differing) join(ranges []VerifiedRange) []VerifiedRange {
+	d.there.To = behind(d.there.To)
+	if n := len(ranges); n > 0 && ranges[n-1].To == d.there.After {
+		last := &ranges[n-1]
+		last.To, last.There, last.Here = d.there.To, last.There+d.there.Count, last.Here+d.here.Count
+		return ranges
+	}
+	return append(ranges, VerifiedRange{After: d.there.After, To: d.there.To, There: d.there.Count, Here: d.here.Count})
+}
+
+// explain says why records differ, as far as the feed knows. What the brake holds may have come while they were looked at.
+func (v *verification) explain(ctx context.Context) error {
 	aside, err := v.Store.Aside(ctx, v.Name, time.Time{}, 0)
 	if err != nil {
 		return err
@@ -37,37 +124,10 @@ func (v *verification) records(ctx context.Context, left []differing) error {
 	for _, s := range aside {
 		reasons[s.Ref] = reasonOf(s)
 	}
-	read := int64(0)
-	for _, d := range left {
-		key, err := persist(ctx, v, func() (keyField, error) { return v.schema.key(ctx, d.resource) })
-		if err != nil {
-			return err
-		}
-		i := slices.IndexFunc(v.result.Resources, func(r VerifiedResource) bool { return r.Resource == d.resource })
-		of := &v.result.Resources[i]
-		if read += max(d.there.Count, d.here.Count); read > verifyRead || !key.Quoted {
-			// Too many; or numbers, whose order is not that of the ranges.
-			if d.allBusy() {
-				of.Busy += max(d.there.Count, d.here.Count)
-				continue
-			}
-			of.Ranges = append(of.Ranges, VerifiedRange{After: d.there.After, To: d.there.To, There: d.there.Count, Here: d.here.Count})
-			continue
-		}
-		found, err := v.inRange(ctx, key, d)
-		if err != nil {
-			return err
-		}
-		for _, key := range slices.Sorted(maps.Keys(found)) {
-			if found[key] == busy {
-				of.Busy++
-				continue
-			}
-			of.Differences++
-			if len(of.Differs) < verifyListed {
-				ref := entityevent.Ref{Resource: d.resource, Key: key}
-				of.Differs = append(of.Differs, VerifiedRecord{Key: key, What: found[key], Reason: reasons[ref]})
-			}
+	for _, of := range v.result.Resources {
+		for i := range of.Differs {
+			d := &of.Differs[i]
+			d.Reason = reasons[entityevent.Ref{Resource: of.Resource, Key: d.Key}]
 		}
 	}
 	return nil
@@ -82,13 +142,14 @@ func reasonOf(s entityevent.Setback) string {
 	return cmp.Or(what, s.Kind) + ": " + s.Reason
 }
 
-// inRange returns what differs in a range each time that it is looked at, by key. A look at a record that changed
+// differences tells the records of ranges that differ each time that they are looked at. A look at a record that changed
 // meanwhile does not count; what has no other is busy.
-func (v *verification) inRange(ctx context.Context, key keyField, d differing) (found map[string]string, err error) {
+func (v *verification) differences(ctx context.Context, of *VerifiedResource, ranges []differing) error {
+	var found map[string]string
 	for try := range verifyTries {
-		now, err := persist(ctx, v, func() (map[string]string, error) { return v.look(ctx, key, d) })
+		now, err := v.look(ctx, ranges)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if try == 0 {
 			found = now
@@ -97,51 +158,80 @@ func (v *verification) inRange(ctx context.Context, key keyField, d differing) (
 		for key := range found {
 			found[key] = cmp.Or(now[key], found[key])
 		}
-		if len(found) == 0 {
+		ranges = slices.DeleteFunc(ranges, func(d differing) bool {
+			for key := range found {
+				if d.there.Holds(key) {
+					return false
+				}
+			}
+			return true
+		})
+		if len(ranges) == 0 {
 			break
 		}
 	}
-	return found, nil
+	for _, key := range slices.Sorted(maps.Keys(found)) {
+		if found[key] == busy {
+			of.Busy++
+			continue
+		}
+		of.tell(key, found[key])
+	}
+	return nil
 }
 
-// look reads the records of a range there, follows the log to its end, and compares them with the copy's. What the
-// applier wrote since it began is busy: the copy may have a later content than the one that was read.
-func (v *verification) look(ctx context.Context, key keyField, d differing) (map[string]string, error) {
+// look reads the records of a resource's ranges there, follows the log to its end, and compares them with the copy's.
+// What the applier wrote since it began is busy: the copy may have a later content than the one that was read.
+func (v *verification) look(ctx context.Context, ranges []differing) (map[string]string, error) {
 	written := v.touched.watch()
 	defer v.touched.forget(written)
-	there, err := v.remote(ctx, key, d)
+	resource := ranges[0].resource
+	key, err := v.key(ctx, resource)
 	if err != nil {
 		return nil, err
 	}
-	head, err := v.newest(ctx)
+	there := map[string]entityevent.Hash{}
+	for _, d := range ranges {
+		part, err := persist(ctx, v, func() (map[string]entityevent.Hash, error) { return v.remote(ctx, key, d) })
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(there, part)
+	}
+	head, err := persist(ctx, v, func() (eventPage, error) { return v.newest(ctx) })
 	if err != nil {
 		return nil, err
 	}
-	if _, err := v.level(ctx, head.through); err != nil {
+	if _, err := persist(ctx, v, func() (entityevent.Position, error) { return v.level(ctx, head.through) }); err != nil {
 		return nil, err
 	}
 	found := map[string]string{}
-	err = v.each(ctx, d.resource, d.there.After, d.there.To, func(r entityevent.Record) error {
-		h, ok := there[r.Key]
-		delete(there, r.Key)
-		switch {
-		case !ok:
-			found[r.Key] = extra
-		case h != r.Hash:
-			found[r.Key] = changed
+	for _, d := range ranges {
+		err := v.each(ctx, resource, d.there.After, d.there.To, func(r entityevent.Record) error {
+			h, ok := there[r.Key]
+			delete(there, r.Key)
+			switch {
+			case !ok:
+				found[r.Key] = extra
+			case h != r.Hash:
+				found[r.Key] = changed
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
+	}
 	for key := range there {
 		found[key] = missing
 	}
 	v.touched.forget(written)
 	for key := range found {
-		if (*written)[entityevent.Ref{Resource: d.resource, Key: key}] {
+		if (*written)[entityevent.Ref{Resource: resource, Key: key}] {
 			found[key] = busy
 		}
 	}
-	return found, err
+	return found, nil
 }
 
 // remote reads the hashes of the records that the producer has in a range.
