@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ const (
 type halt struct {
 	until    time.Time // nothing before
 	refusals int       // in a row
+	why      *refusal  // the last one, if it was read
 }
 
 // pardon is the wait after a 429 or 503 that names none.
@@ -36,6 +38,7 @@ var pardon = retry.Backoff{Min: 2 * time.Second, Max: 15 * time.Minute}
 // refused learns from a 429 or 503.
 func (h *halt) refused(resp *http.Response) {
 	h.refusals++
+	h.why = nil
 	now := time.Now()
 	halt, told := retry.After(resp.Header.Get("Retry-After"), now)
 	if !told || halt <= 0 {
@@ -95,10 +98,12 @@ var errNoTasks = errors.New("the producer wants no requests for tasks")
 // waitForTasks blocks until requests for tasks are wanted, if that is soon.
 func (p *pace) waitForTasks(ctx context.Context) error {
 	for {
-		until := p.haltOf(tasking)
-		wait := time.Until(until)
+		p.mu.Lock()
+		h := p.halts[tasking]
+		p.mu.Unlock()
+		wait := time.Until(h.until)
 		if wait > jobWait {
-			return fmt.Errorf("%w before %s: %w", errNoTasks, until.Format(time.DateTime), &refusal{Status: http.StatusTooManyRequests, Proper: true})
+			return fmt.Errorf("%w before %s: %w", errNoTasks, h.until.Format(time.DateTime), cmp.Or(h.why, &refusal{Status: http.StatusTooManyRequests, Proper: true}))
 		}
 		if wait <= 0 {
 			return nil
@@ -107,6 +112,13 @@ func (p *pace) waitForTasks(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// noTasks remembers why a task was refused.
+func (p *pace) noTasks(why *refusal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.halts[tasking].why = why
 }
 
 // haltOf returns until when there are to be no requests of a kind.

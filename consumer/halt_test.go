@@ -41,7 +41,7 @@ func TestRefusedTasksConcernTasksAlone(t *testing.T) {
 				for len(troubles) > 0 {
 					told = <-troubles
 				}
-				if !strings.Contains(told, "wants no requests for tasks before") {
+				if !strings.Contains(told, "wants no requests for tasks before") || !strings.Contains(told, "not now") {
 					t.Errorf("it is said to wait as %q", told)
 				}
 				for i, f := range []*consumer.Feed{f, newFeedOn(f.Store, wire(n.RoundTrip))} {

@@ -62,6 +62,9 @@ func (c *client) begin(ctx context.Context, tasks string, j job) (string, error)
 	a, err := c.send(ofTask(ctx), http.MethodPost, tasks, j, nil)
 	if err != nil {
 		var r *refusal
+		if errors.As(err, &r) && halts(r.Status) && !errors.Is(err, errNoTasks) {
+			c.pace.noTasks(r)
+		}
 		if errors.As(err, &r) && (halts(r.Status) || !concernsAll(err)) || errors.Is(err, errUnexpected) {
 			return "", fmt.Errorf("%w: %w", errJob, err)
 		}
