@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -95,6 +97,7 @@ func TestConnsOfAServer(t *testing.T) {
 	}))
 	s := &conns{most: 5, logger: slog.New(slog.DiscardHandler)}
 	server.Config.ConnState = s.note
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	defer server.Close()
 	defer release()
