@@ -136,7 +136,7 @@ func TestAllOfASession(t *testing.T) {
 				}
 			}
 		}
-		for range rapid.IntRange(1, 12).Draw(r, "steps") {
+		for range rapid.IntRange(1, 8).Draw(r, "steps") {
 			n := rapid.SampledFrom([]int{1, 2, 400, 1100}).Draw(r, "n")
 			switch do := rapid.SampledFrom([]string{"open", "log", "status", "post"}).Draw(r, "do"); {
 			case do == "open": // those of two clients in turn

@@ -50,6 +50,7 @@ func (s *Sessions) most(of measure) int64 {
 		return maxSessions
 	case ofBytes:
 		return cmp.Or(s.MaxBytes, maxBytes)
+	case ofListeners:
 	}
 	return int64(s.holds().Limit())
 }
