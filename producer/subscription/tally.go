@@ -58,11 +58,10 @@ func (t *tally) note(docs []entityevent.Doc) error {
 		doc.Version++ // as it was stored
 		var err error
 		switch {
-		case doc.Kind == registrationKind && doc.Body == nil:
-			t.remove(doc.ID)
+		case doc.Body == nil: // only Sweep forgets some, and counts anew
 		case doc.Kind == registrationKind:
 			err = t.add(doc)
-		case doc.Kind == producer.SubscriptionKind && doc.Body != nil:
+		case doc.Kind == producer.SubscriptionKind:
 			err = t.move(doc)
 		}
 		if err != nil {
@@ -122,14 +121,4 @@ func (t *tally) close(e *entry) {
 	e.state = nil
 	t.open--
 	t.own[e.client]--
-}
-
-func (t *tally) remove(uuid string) {
-	at, found := t.find(uuid)
-	if !found {
-		return
-	}
-	t.close(t.all[at])
-	t.kept[t.all[at].client]--
-	t.all = slices.Delete(t.all, at, at+1)
 }
