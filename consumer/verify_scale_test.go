@@ -66,6 +66,9 @@ func TestVerifyOfLargeUnderWrites(t *testing.T) {
 // that differs and stands still: it is named, or lies in what is not judged. That ends, after a bounded number of tasks.
 func TestVerifyOfLargeUnderTooManyWrites(t *testing.T) {
 	for _, quick := range []int{2, 8} {
+		if quick == 2 && testing.Short() {
+			continue // thousands of looks
+		}
 		synctest.Test(t, func(t *testing.T) {
 			m, f := large(t, 1200, 1)
 			random := rand.New(rand.NewPCG(2, uint64(quick)))
