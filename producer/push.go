@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/odata"
 	"github.com/resosync/resosync/entityevent/retry"
@@ -113,8 +115,8 @@ type run struct {
 	ahead   batch     // read while another was in flight
 	waited  bool      // since the log was read to its end, and nothing was there: whatever came since is not forgotten
 
-	complains  bool      // the log says that pushes are not taken
-	complained time.Time // when it said so last
+	complains  bool           // the log says that pushes are not taken
+	complaints rate.Sometimes // that it says so: of one that now takes them and now does not, once a minute
 }
 
 func (p *Pusher) newRun() (*run, error) {
@@ -131,7 +133,7 @@ func (p *Pusher) newRun() (*run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("subscription %s: secret: %w", s.Name, err)
 	}
-	r := &run{Pusher: p, sub: s, filter: s.Filter(), key: key, form: s.form(), stale: true, client: CallbackDialer{}.Client(), log: p.Logger}
+	r := &run{Pusher: p, sub: s, filter: s.Filter(), key: key, form: s.form(), stale: true, complaints: rate.Sometimes{First: 5, Interval: time.Minute}, client: CallbackDialer{}.Client(), log: p.Logger}
 	if p.HTTP != nil {
 		client := *p.HTTP
 		client.CheckRedirect = noRedirect

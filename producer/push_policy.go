@@ -40,8 +40,6 @@ const (
 	refusals    = 2 // retries after a 401 or 403
 	refusalWait = time.Minute
 	haltGrows   = time.Minute // up to which waits that are asked for in a row grow
-
-	complainEvery = time.Minute // how often the log complains of one that now takes pushes and now does not
 )
 
 func judge(status int) verdict {
@@ -65,9 +63,11 @@ func (r *run) settle(b batch, got answer) {
 	r.urgent = true
 	s.Attempts++
 	s.LastError = got.problem
-	if !r.complains && (r.complained.IsZero() || now.Sub(r.complained) >= complainEvery) {
-		r.complains, r.complained = true, now
-		r.log.Warn("push was not taken", "seq", b.through, "err", got.problem)
+	if !r.complains {
+		r.complaints.Do(func() {
+			r.complains = true
+			r.log.Warn("push was not taken", "seq", b.through, "err", got.problem)
+		})
 	}
 	switch v {
 	case shrink:

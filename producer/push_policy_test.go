@@ -65,7 +65,7 @@ func TestPushComplainsOnceAMinute(t *testing.T) {
 		s.mu.Unlock()
 		s.next(t)
 		stop()
-		if no, again := strings.Count(logged.String(), "push was not taken"), strings.Count(logged.String(), "pushes are taken again"); no != 2 || again != 2 {
+		if no, again := strings.Count(logged.String(), "push was not taken"), strings.Count(logged.String(), "pushes are taken again"); no != 6 || again != 6 {
 			t.Errorf("%d and %d lines: %s", no, again, logged.String())
 		}
 	})
