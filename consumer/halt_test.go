@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,14 +19,18 @@ func TestRefusedTasksConcernTasksAlone(t *testing.T) {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := making(1500)
-				m.put("Member", "M1", `{"MemberKey":"M1","MemberFullName":"Ann"}`)
+				tasks := func() int {
+					m.desk.Lock()
+					defer m.desk.Unlock()
+					return len(m.made)
+				}
 				n := &hitch{next: to(m), method: "POST", path: "/tasks", fail: declining(code, "3600"), left: 1}
-				f := newFeed(t, wire(n.RoundTrip), "Property", "Member")
+				f := newFeed(t, wire(n.RoundTrip), "Property") // two resources may both ask before the first is refused
 				start := time.Now()
 				catchUp(t, f)
 				equal(t, m.source, f.Store)
-				if took := time.Since(start); took > time.Minute || n.failed != 1 || len(m.made) != 0 {
-					t.Errorf("loaded after %s, %d refused, %d tasks", took, n.failed, len(m.made))
+				if took := time.Since(start); took > time.Minute || n.failed != 1 || tasks() != 0 {
+					t.Errorf("loaded after %s, %d refused, %d tasks", took, n.failed, tasks())
 				}
 				troubles := make(chan string, 10_000)
 				verified := make(chan error, 1)
@@ -53,11 +58,11 @@ func TestRefusedTasksConcernTasksAlone(t *testing.T) {
 						t.Errorf("halted until %s, a change was here after %s", s.Halted, time.Since(start))
 					}
 				}
-				if len(m.made) != 0 {
-					t.Errorf("%d tasks within the hour", len(m.made))
+				if tasks() != 0 {
+					t.Errorf("%d tasks within the hour", tasks())
 				}
-				if err := <-verified; err != nil || len(m.made) == 0 {
-					t.Errorf("verify: %v with %d tasks", err, len(m.made))
+				if err := <-verified; err != nil || tasks() == 0 {
+					t.Errorf("verify: %v with %d tasks", err, tasks())
 				}
 			})
 		})
@@ -119,11 +124,13 @@ func TestNoHoldsLeft(t *testing.T) {
 		t.Run("log "+log, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				src := filled(log, 5)
-				full, held := true, 0
+				var full atomic.Bool
+				var held atomic.Int64
+				full.Store(true)
 				f := newFeed(t, wire(func(r *http.Request) (*http.Response, error) {
 					if strings.Contains(r.Header.Get("Prefer"), "wait=") {
-						held++
-						if full {
+						held.Add(1)
+						if full.Load() {
 							return declining(503, "300")(r)
 						}
 					}
@@ -132,7 +139,7 @@ func TestNoHoldsLeft(t *testing.T) {
 				f.LongPoll, f.Poll = true, "@every 1m"
 				defer run(t, f)()
 				pass(time.Minute)
-				before := held
+				before := held.Load()
 				for i := range 3 {
 					key := fmt.Sprint("new", i)
 					src.put("Property", key, property(key, i))
@@ -141,13 +148,13 @@ func TestNoHoldsLeft(t *testing.T) {
 						t.Fatalf("%s is not here, halted until %s", key, status(t, f).Halted)
 					}
 				}
-				if before != 1 || held != 1 {
-					t.Errorf("asked to hold %d, %d times", before, held)
+				if before != 1 || held.Load() != 1 {
+					t.Errorf("asked to hold %d, %d times", before, held.Load())
 				}
-				full = false
+				full.Store(false)
 				pass(10 * time.Minute)
-				if log != "" && held < 10 {
-					t.Errorf("asked to hold %d times since it may", held)
+				if log != "" && held.Load() < 10 {
+					t.Errorf("asked to hold %d times since it may", held.Load())
 				}
 			})
 		})
