@@ -64,6 +64,7 @@ func TestPushComplainsOnceAMinute(t *testing.T) {
 		s.always = nil
 		s.mu.Unlock()
 		s.next(t)
+		synctest.Wait()
 		stop()
 		if no, again := strings.Count(logged.String(), "push was not taken"), strings.Count(logged.String(), "pushes are taken again"); no != 6 || again != 6 {
 			t.Errorf("%d and %d lines: %s", no, again, logged.String())
