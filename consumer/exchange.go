@@ -107,11 +107,8 @@ func (x *exchange) once(req *http.Request, token string) (*http.Response, error)
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	req = req.Clone(ctx)
-	if !x.pace.mayHold() {
-		unheld(req.Header)
-	}
 	limit := silence
-	if asksToHold(req.Header) {
+	if strings.Contains(req.Header.Get("Prefer"), "wait=") {
 		limit = heldSilence
 	}
 	quiet := time.AfterFunc(limit, func() {
@@ -135,7 +132,7 @@ func (x *exchange) once(req *http.Request, token string) (*http.Response, error)
 		end()
 		return nil, err
 	}
-	if x.pace.saw(resp, concernOf(req, resp.StatusCode)) {
+	if x.pace.saw(resp, concernOf(req)) {
 		x.pace.note(ctx)
 	}
 	resp.Body = &heard{ReadCloser: resp.Body, ctx: ctx, quiet: quiet, end: end}

@@ -138,7 +138,7 @@ func (f *Feed) poll(ctx context.Context, hold bool, through entityevent.Sequence
 			}
 			return end, err
 		}
-		if held == longPoll && f.client.pace.haltOf(holding).Before(page.asked) { // else it was not asked to hold
+		if held == longPoll {
 			f.waits.learn(page.held)
 		}
 		if first.IsZero() {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/resosync/resosync/entityevent/retry"
@@ -14,13 +13,13 @@ import (
 
 // concern is what a refusal of a request speaks of.
 //
-// A 429 or 503 does not say whether it is about all requests. One of records or of the log is taken for that. One of what
-// is optional ends this alone, for as long as it says: if more was meant, the next request is told so.
+// A 429 or 503 does not say whether it is about all requests. One of records or of the log is taken for that, also where
+// it was asked to hold its answer. One of tasks, which are optional, ends these alone, for as long as it says: if more was
+// meant, the next request is told so.
 type concern uint8
 
 const (
 	everything concern = iota // records and the log
-	holding                   // Prefer: wait
 	tasking                   // long-running tasks
 	concerns                  // how many there are
 )
@@ -63,33 +62,12 @@ func ofTask(ctx context.Context) context.Context {
 
 func isOfTask(ctx context.Context) bool { return ctx.Value(taskKey{}) != nil }
 
-// concernOf is what a request with this answer speaks of. Only a 503 may say that nothing can be held: a 429 counts requests,
-// however long they last.
-func concernOf(req *http.Request, status int) concern {
-	switch {
-	case status != http.StatusTooManyRequests && asksToHold(req.Header):
-		return holding
-	case isOfTask(req.Context()):
+// concernOf is what a refusal of a request speaks of.
+func concernOf(req *http.Request) concern {
+	if isOfTask(req.Context()) {
 		return tasking
 	}
 	return everything
-}
-
-// asksToHold says whether a request asks to be held (RFC 7240, 4.3).
-func asksToHold(h http.Header) bool { return strings.Contains(h.Get("Prefer"), "wait=") }
-
-// unheld drops the wish to be held, and leaves the others.
-func unheld(h http.Header) {
-	var others []string
-	for _, p := range strings.Split(h.Get("Prefer"), ", ") {
-		if !strings.HasPrefix(p, "wait=") {
-			others = append(others, p)
-		}
-	}
-	h.Del("Prefer")
-	if len(others) > 0 {
-		h.Set("Prefer", strings.Join(others, ", "))
-	}
 }
 
 // errNoTasks: the producer wants no requests for tasks for longer than one waits for that. It is a refusal.
@@ -120,13 +98,3 @@ func (p *pace) noTasks(why *refusal) {
 	defer p.mu.Unlock()
 	p.halts[tasking].why = why
 }
-
-// haltOf returns until when there are to be no requests of a kind.
-func (p *pace) haltOf(c concern) time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.halts[c].until
-}
-
-// mayHold says whether a request may ask to be held.
-func (p *pace) mayHold() bool { return !time.Now().Before(p.haltOf(holding)) }

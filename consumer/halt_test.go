@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,49 +113,5 @@ func TestRefusalOfAllRequests(t *testing.T) {
 				})
 			})
 		}
-	}
-}
-
-// A producer that cannot hold one more request says 503 to what asks for that: it is asked without, and told about
-// changes soon; and asked to hold again when it said. A 503 to what does not ask for that is one of all requests.
-func TestNoHoldsLeft(t *testing.T) {
-	for _, log := range []string{"log-1/all", ""} {
-		t.Run("log "+log, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				src := filled(log, 5)
-				var full atomic.Bool
-				var held atomic.Int64
-				full.Store(true)
-				f := newFeed(t, wire(func(r *http.Request) (*http.Response, error) {
-					if strings.Contains(r.Header.Get("Prefer"), "wait=") {
-						held.Add(1)
-						if full.Load() {
-							return declining(503, "300")(r)
-						}
-					}
-					return to(src)(r)
-				}), "Property")
-				f.LongPoll, f.Poll = true, "@every 1m"
-				defer run(t, f)()
-				pass(time.Minute)
-				before := held.Load()
-				for i := range 3 {
-					key := fmt.Sprint("new", i)
-					src.put("Property", key, property(key, i))
-					pass(time.Minute + time.Second)
-					if replica(t, f.Store, "Property")[key].Body == nil || !status(t, f).Halted.IsZero() {
-						t.Fatalf("%s is not here, halted until %s", key, status(t, f).Halted)
-					}
-				}
-				if before != 1 || held.Load() != 1 {
-					t.Errorf("asked to hold %d, %d times", before, held.Load())
-				}
-				full.Store(false)
-				pass(10 * time.Minute)
-				if log != "" && held.Load() < 10 {
-					t.Errorf("asked to hold %d times since it may", held.Load())
-				}
-			})
-		})
 	}
 }
