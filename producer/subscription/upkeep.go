@@ -21,11 +21,42 @@ func (a *API) Active(ctx context.Context) ([]producer.Subscription, error) {
 		return nil, err
 	}
 	for _, s := range stopping {
-		if err := a.suspend(ctx, s.UUID, s.Reason); err != nil {
+		err := a.stop(ctx, s.UUID)
+		if err != nil && !errors.Is(err, errSettled) && !errors.Is(err, entityevent.ErrAbsent) {
 			return nil, err
 		}
 	}
 	return subs, nil
+}
+
+// stop suspends a subscription that cannot be pushed to. It is errSettled if its owner has mended that, or ended it, since
+// it was looked at.
+func (a *API) stop(ctx context.Context, uuid string) error {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	_, err := producer.ChangeState(ctx, a.Through(), uuid, func(s *producer.SubscriptionState) ([]entityevent.Doc, error) {
+		doc, err := a.Store.Get(ctx, registrationKind, uuid)
+		if err != nil {
+			return nil, fmt.Errorf("registration %s: %w", uuid, err)
+		}
+		if doc.Version == 0 {
+			return nil, errSettled
+		}
+		r, err := parseRegistration(doc)
+		if err != nil {
+			return nil, err
+		}
+		_, reason, err := a.revive(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if reason == "" || s.Status != producer.Active {
+			return nil, errSettled
+		}
+		s.Suspend(reason)
+		return nil, nil
+	})
+	return err
 }
 
 // Stopping is a registered subscription that Active suspends.

@@ -197,6 +197,42 @@ func TestActiveLater(t *testing.T) {
 	}
 }
 
+// What the owner does while the agent starts counts: it suspends nothing that was mended or ended a moment before.
+func TestActiveMeetsItsOwner(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		known bool // its client, when it is looked at again
+		did   func(x *rig, id string)
+		want  producer.SubscriptionStatus
+	}{
+		"mended":    {true, func(*rig, string) {}, producer.Active},
+		"cancelled": {false, func(x *rig, id string) { x.move(id, func(s *producer.SubscriptionState) { s.Cancel("no more") }) }, producer.Cancelled},
+		"nothing":   {false, func(*rig, string) {}, producer.Suspended},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newRig(t)
+			id := x.register(other, "")
+			clients, looks := x.api.Clients, 0
+			x.api.Clients = func(name string) (producer.Client, bool) {
+				if looks++; looks == 1 {
+					return producer.Client{}, false
+				} else if looks == 2 {
+					c.did(x, id)
+				}
+				client, _ := clients(name)
+				return client, c.known
+			}
+			if _, err := x.api.Active(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if s := x.state(id); s.Status != c.want {
+				t.Errorf("%+v, want %s", s, c.want)
+			}
+		})
+	}
+}
+
 func TestSuspendClient(t *testing.T) {
 	t.Parallel()
 	x := newRig(t)
