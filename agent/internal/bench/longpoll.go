@@ -129,7 +129,7 @@ type crowd struct {
 	err   error
 }
 
-// wait sends requests that are held for events of a resource.
+// wait sends requests that are held for events of a resource, of two clients by turns: one alone may not have so many.
 func (p *process) wait(ctx context.Context, n int, resource string) (*crowd, error) {
 	c := &crowd{}
 	head, err := p.head(ctx)
@@ -137,15 +137,19 @@ func (p *process) wait(ctx context.Context, n int, resource string) (*crowd, err
 		return c, err
 	}
 	address := strings.TrimPrefix(p.root, "http://")
-	request := fmt.Sprintf("GET /odata/EntityEvent?$filter=%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nAccept: application/json\r\nPrefer: wait=120\r\n\r\n",
-		url.QueryEscape(fmt.Sprintf("EntityEventSequence gt %s and ResourceName eq '%s'", head, resource)), address, p.token)
-	for range n {
+	request := fmt.Sprintf("GET /odata/EntityEvent?$filter=%s HTTP/1.1\r\nHost: %s\r\nAccept: application/json\r\nPrefer: wait=120\r\nAuthorization: Bearer ",
+		url.QueryEscape(fmt.Sprintf("EntityEventSequence gt %s and ResourceName eq '%s'", head, resource)), address)
+	for i := range n {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 		if err != nil {
 			return c, err
 		}
 		c.conns = append(c.conns, conn)
-		if _, err := io.WriteString(conn, request); err != nil {
+		token := p.token
+		if i%2 > 0 {
+			token = p.other
+		}
+		if _, err := io.WriteString(conn, request+token+"\r\n\r\n"); err != nil {
 			return c, err
 		}
 		c.group.Go(func() { c.read(conn) })

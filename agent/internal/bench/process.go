@@ -22,6 +22,7 @@ type process struct {
 	cmd   *exec.Cmd
 	root  string // of its URLs
 	token string // of an agent, for everything
+	other string // of another client, to read
 	log   *os.File
 }
 
@@ -32,6 +33,7 @@ producer:
   metadata: %s
   clients:
     - {name: bench, scopes: [read, write]}
+    - {name: other, scopes: [read]}
 `
 
 // build builds the program, once.
@@ -67,11 +69,13 @@ func (b *bench) producer(ctx context.Context, fill func(*sqlite.Store) error) (_
 	if err := os.WriteFile(filepath.Join(dir, "resosync.yaml"), fmt.Appendf(nil, agentConfig, address, schema), 0o600); err != nil {
 		return nil, err
 	}
-	issue := exec.CommandContext(ctx, program, "token", "issue", "--client", "bench", "--scope", "read,write")
-	issue.Dir = dir
-	token, err := issue.CombinedOutput()
+	token, err := issue(ctx, program, dir, "--client", "bench", "--scope", "read,write")
 	if err != nil {
-		return nil, fmt.Errorf("resosync token issue: %w: %s", err, token)
+		return nil, err
+	}
+	other, err := issue(ctx, program, dir, "--client", "other", "--scope", "read")
+	if err != nil {
+		return nil, err
 	}
 	store, err := sqlite.Open(ctx, filepath.Join(dir, "data", "resosync.db"), sqlite.Options{})
 	if err != nil {
@@ -82,9 +86,20 @@ func (b *bench) producer(ctx context.Context, fill func(*sqlite.Store) error) (_
 	}
 	p, err := start(ctx, dir, address, program, "run")
 	if err == nil {
-		p.token = strings.TrimSpace(string(token))
+		p.token, p.other = token, other
 	}
 	return p, err
+}
+
+// issue returns a token of a client.
+func issue(ctx context.Context, program, dir string, of ...string) (string, error) {
+	command := exec.CommandContext(ctx, program, append([]string{"token", "issue"}, of...)...)
+	command.Dir = dir
+	token, err := command.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("resosync token issue: %w: %s", err, token)
+	}
+	return strings.TrimSpace(string(token)), nil
 }
 
 // bareServer runs this program as the bare handler, which answers every request with the bytes of a file.
