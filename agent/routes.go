@@ -32,52 +32,67 @@ type way struct {
 	handler http.Handler
 }
 
+// ServeHTTP implements http.Handler. It has little on its stack: requests that wait for news wait below it, by the thousand.
 func (h *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := r.URL.EscapedPath()
+	h.handler(r.URL.EscapedPath()).ServeHTTP(w, r)
+}
+
+// handler returns who answers at a path.
+func (h *routes) handler(path string) http.Handler {
 	if under(path, "/odata") {
-		h.odata.ServeHTTP(w, r)
-		return
+		return h.odata
 	}
 	if rest, ok := strings.CutPrefix(path, "/feeds/"); ok {
 		name, below, _ := strings.Cut(rest, "/")
 		if feed, ok := h.feeds[name]; ok && under("/"+below, "/odata") {
-			feed.ServeHTTP(w, r)
-			return
+			return feed
 		}
 	}
 	for _, way := range h.ways {
 		if under(path, way.path) {
-			way.handler.ServeHTTP(w, r)
-			return
+			return way.handler
 		}
 	}
-	if under(path, "/webhooks") && h.webhooks != nil {
-		if r.Method == http.MethodOptions {
-			w.Header().Set("Allow", "POST, OPTIONS")
-			w.WriteHeader(http.StatusNoContent)
+	switch plain := strings.TrimSuffix(path, "/"); {
+	case under(path, "/webhooks") && h.webhooks != nil:
+		return http.HandlerFunc(h.webhook)
+	case plain == "/oauth/token":
+		return h.oauth
+	case under(path, "/admin"):
+		return http.HandlerFunc(h.command)
+	default:
+		return page(map[string]http.HandlerFunc{"": h.links, "/healthz": alive, "/readyz": h.readiness, "/metrics": h.metrics.ServeHTTP,
+			"/openapi.json": h.describe}[plain])
+	}
+}
+
+// webhook takes a push.
+func (h *routes) webhook(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodOptions {
+		w.Header().Set("Allow", "POST, OPTIONS")
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	h.webhooks.ServeHTTP(w, r)
+}
+
+// command does what a command of this program asks for, until the agent begins to stop.
+func (h *routes) command(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(h.closing, func() { cancel(errStopping) })()
+	h.admin.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// page answers GET; without a handler there is nothing.
+func page(get http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if get == nil {
+			reply.Refuse(w, &reply.Error{Status: http.StatusNotFound, Detail: "nothing is served at this path; GET / names what is"})
 			return
 		}
-		h.webhooks.ServeHTTP(w, r)
-		return
+		reply.Serve(w, r, map[string]http.HandlerFunc{http.MethodGet: get})
 	}
-	if strings.TrimSuffix(path, "/") == "/oauth/token" {
-		h.oauth.ServeHTTP(w, r)
-		return
-	}
-	if under(path, "/admin") {
-		ctx, cancel := context.WithCancelCause(r.Context())
-		defer cancel(nil)
-		defer context.AfterFunc(h.closing, func() { cancel(errStopping) })()
-		h.admin.ServeHTTP(w, r.WithContext(ctx))
-		return
-	}
-	get := map[string]http.HandlerFunc{"": h.links, "/healthz": alive, "/readyz": h.readiness, "/metrics": h.metrics.ServeHTTP,
-		"/openapi.json": h.describe}[strings.TrimSuffix(path, "/")]
-	if get == nil {
-		reply.Refuse(w, &reply.Error{Status: http.StatusNotFound, Detail: "nothing is served at this path; GET / names what is"})
-		return
-	}
-	reply.Serve(w, r, map[string]http.HandlerFunc{http.MethodGet: get})
 }
 
 // under says whether path is prefix or below it.
