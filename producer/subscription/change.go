@@ -21,7 +21,7 @@ func (x *exchange) change(to func(*registration, *producer.SubscriptionState) ([
 	var reg *registration
 	var found producer.SubscriptionState
 	state, err := producer.ChangeState(x.r.Context(), x.Through(), x.uuid, func(s *producer.SubscriptionState) (docs []entityevent.Doc, err error) {
-		if reg, err = x.registration(x.uuid); err != nil { // again, for it belongs to the state that is compared
+		if reg, err = x.registration(x.r.Context(), x.uuid); err != nil { // again, for it belongs to the state that is compared
 			return nil, err
 		}
 		found = *s

@@ -1,6 +1,7 @@
 package subscription
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -136,7 +137,7 @@ func (x *exchange) read() error {
 
 // shown reads a subscription as it is now.
 func (x *exchange) shown(uuid string) (document, error) {
-	r, err := x.registration(uuid)
+	r, err := x.registration(x.r.Context(), uuid)
 	if err != nil {
 		return document{}, err
 	}
@@ -161,16 +162,16 @@ func (x *exchange) find() (*registration, error) {
 	if id, err := uuid.Parse(x.uuid); err != nil || id.String() != x.uuid {
 		return nil, errUnknown
 	}
-	r, err := x.registration(x.uuid)
+	r, err := x.registration(x.r.Context(), x.uuid)
 	if err == nil && r.Client != x.who.Name && !x.who.admin {
 		err = errUnknown
 	}
 	return r, err
 }
 
-// registration reads the one of this UUID as it is now.
-func (x *exchange) registration(id string) (*registration, error) {
-	doc, err := x.Store.Get(x.r.Context(), registrationKind, id)
+// registration reads the one of this UUID as it is now: errUnknown if there is none.
+func (a *API) registration(ctx context.Context, id string) (*registration, error) {
+	doc, err := a.Store.Get(ctx, registrationKind, id)
 	if err != nil {
 		return nil, fmt.Errorf("registration %s: %w", id, err)
 	}

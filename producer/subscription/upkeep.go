@@ -22,7 +22,7 @@ func (a *API) Active(ctx context.Context) ([]producer.Subscription, error) {
 	}
 	for _, s := range stopping {
 		err := a.stop(ctx, s.UUID)
-		if err != nil && !errors.Is(err, errSettled) && !errors.Is(err, entityevent.ErrAbsent) {
+		if err != nil && !errors.Is(err, errSettled) && !errors.Is(err, errUnknown) && !errors.Is(err, entityevent.ErrAbsent) {
 			return nil, err
 		}
 	}
@@ -30,19 +30,12 @@ func (a *API) Active(ctx context.Context) ([]producer.Subscription, error) {
 }
 
 // stop suspends a subscription that cannot be pushed to. It is errSettled if its owner has mended that, or ended it, since
-// it was looked at.
+// it was looked at, and errUnknown if it was forgotten.
 func (a *API) stop(ctx context.Context, uuid string) error {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	_, err := producer.ChangeState(ctx, a.Through(), uuid, func(s *producer.SubscriptionState) ([]entityevent.Doc, error) {
-		doc, err := a.Store.Get(ctx, registrationKind, uuid)
-		if err != nil {
-			return nil, fmt.Errorf("registration %s: %w", uuid, err)
-		}
-		if doc.Version == 0 {
-			return nil, errSettled
-		}
-		r, err := parseRegistration(doc)
+		r, err := a.registration(ctx, uuid)
 		if err != nil {
 			return nil, err
 		}
