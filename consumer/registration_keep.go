@@ -175,8 +175,7 @@ func (r *registrar) deliver(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	r.told, r.refuses = time.Now(), 0
-	r.is(Registered, "")
-	return 0, nil // and look at it
+	return 0, nil // and look at it: that the terms were taken does not say how it is
 }
 
 // look asks how the subscription is, and mends what can be.

@@ -62,6 +62,35 @@ func TestResumes(t *testing.T) {
 	}
 }
 
+// It is not said to be registered before the producer pushes again, though it takes the terms before that.
+func TestSuspendedUntilResumed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHooks("log-1/all")
+		f := registering(t, h)
+		stop := keep(t, f)
+		pass(time.Minute)
+		stop()
+		h.change(func(s *hook) { s.status, s.message = "suspended", "410 Gone" })
+		h.requests()
+		f = again(f)
+		checked := func(r *http.Request, serve func() *http.Response) (*http.Response, error) {
+			if now := status(t, f).Registration; now.State == consumer.Registered && !now.Looked.IsZero() {
+				t.Errorf("before %s %s: %+v", r.Method, r.URL.Path, now)
+			}
+			return serve(), nil
+		}
+		h.fate(checked, checked, checked, checked)
+		defer keep(t, f)()
+		pass(time.Minute)
+		if asked := h.requests(); !slices.Equal(asked, []string{"GET " + first, patch, "GET " + first, "POST " + first + "/resume"}) {
+			t.Errorf("asked %q", asked)
+		}
+		if now := status(t, f).Registration; now.State != consumer.Registered || now.Looked.IsZero() {
+			t.Errorf("%+v", now)
+		}
+	})
+}
+
 // It is left suspended, and said to be, for as long as pushes cannot be taken; and it is not resumed over and over when
 // that does not help.
 func TestResumesWhenPushesAreTaken(t *testing.T) {
