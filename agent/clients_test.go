@@ -76,6 +76,7 @@ func node(t *testing.T, env []string, args ...string) string {
 // checking holds what passes a proxy to an OpenAPI document.
 type checking struct {
 	proxy    *httputil.ReverseProxy
+	server   *httptest.Server
 	document *openapitest.Document
 	handler  http.Handler // nil until the document is read
 }
@@ -93,17 +94,19 @@ func checkingProxy(t *testing.T, address string) (string, *checking) {
 		}
 		panic(http.ErrAbortHandler)
 	}}}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) }))
+	c.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) }))
 	t.Cleanup(func() {
-		server.Close()
+		c.server.Close()
 		transport.CloseIdleConnections()
 	})
-	return server.URL, c
+	return c.server.URL, c
 }
 
-// open reads the document that the agent itself serves.
+// open reads the document that the agent itself serves. The proxy closes before that agent ends: a client may leave
+// with a request held.
 func (c *checking) open(t *testing.T, at string) {
 	t.Helper()
+	t.Cleanup(c.server.Close)
 	resp, err := http.Get(at)
 	if err != nil {
 		t.Fatal(err)
