@@ -93,7 +93,7 @@ func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if r.URL.Path == "/" {
-		links := `{"_links":{"self":{"href":"/"},"odata":{"href":"/odata"},"subscriptions":{"href":"/subscriptions"}}}`
+		links := `{"_links":{"self":{"href":"/"},"odata":{"href":"/odata"},"subscriptions":{"href":"/subscriptions/"}}}`
 		if h.without {
 			links = `{"_links":{"self":{"href":"/"},"odata":{"href":"/odata"}}}`
 		}
@@ -220,12 +220,15 @@ func names(uuid string) fate {
 	}
 }
 
-func says404InHTML(r *http.Request, _ func() *http.Response) (*http.Response, error) {
-	w := httptest.NewRecorder()
-	htmlNotFound(w, r)
-	resp := w.Result()
-	resp.Request = r
-	return resp, nil
+// page answers as something on the way does.
+func page(status int) fate {
+	return func(r *http.Request, _ func() *http.Response) (*http.Response, error) {
+		w := httptest.NewRecorder()
+		reply(w, status, "text/html", "<html><body>"+http.StatusText(status)+"</body></html>")
+		resp := w.Result()
+		resp.Request = r
+		return resp, nil
+	}
 }
 
 var errHungUp = errors.New("connection reset by peer")

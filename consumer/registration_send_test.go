@@ -84,7 +84,7 @@ func TestTermsChangeBehindAProxy(t *testing.T) {
 		f = again(f)
 		f.Register.Batch = 0
 		h.requests()
-		h.fate(nil, says404InHTML, says404InHTML)
+		h.fate(nil, page(404), page(404))
 		defer keep(t, f)()
 		pass(30 * time.Minute)
 		asked := h.requests()
