@@ -27,7 +27,7 @@ func (r *registrar) withdraw(ctx context.Context) (time.Duration, error) {
 	if r.now.over() {
 		return 0, errDeregistered
 	}
-	if r.now.Sent != nil && r.now.Sent.Key != "" && r.now.Self == "" {
+	if r.now.Sent != nil && r.now.Self == "" {
 		_, err := r.deliver(ctx) // else nobody knows what is to be cancelled
 		return 0, err
 	}

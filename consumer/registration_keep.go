@@ -194,6 +194,12 @@ func (r *registrar) look(ctx context.Context, p entityevent.Position) (time.Dura
 	case is.Status == "cancelled":
 		return 0, r.lost(ctx, anewEvery, "it was cancelled: "+is.why())
 	}
+	if now := r.admission(); now != r.now.Access { // with it the producer answered
+		r.now.Access = now
+		if err := r.write(ctx); err != nil {
+			return 0, err
+		}
+	}
 	wanted := r.terms()
 	switch {
 	case r.now.Terms.Label != wanted.Label: // which cannot be changed
@@ -251,7 +257,7 @@ func withoutTokens(text string) string {
 func (r *registrar) lost(ctx context.Context, every time.Duration, why string) error {
 	r.Logger.Warn("the subscription at the producer is gone", "subscription", r.now.UUID, "reason", why)
 	anew := time.Now().UTC()
-	if soonest := r.now.Anew.Add(every); !r.now.Anew.IsZero() && anew.Before(soonest) {
+	if soonest := r.now.Anew.Add(every); anew.Before(soonest) {
 		anew = soonest
 	}
 	r.forget()
@@ -260,8 +266,7 @@ func (r *registrar) lost(ctx context.Context, every time.Duration, why string) e
 }
 
 func (r *registrar) forget() {
-	r.retire(r.now.Token)
-	r.now = registered{Root: r.now.Root, Access: r.now.Access, Old: r.now.Old, Anew: r.now.Anew, Gone: append(r.now.Gone, r.now.Self)}
+	r.now = registered{Root: r.now.Root, Access: r.now.Access, Gone: append(r.now.Gone, r.now.Self)}
 	r.now.Gone = r.now.Gone[max(0, len(r.now.Gone)-goneKept):]
 }
 

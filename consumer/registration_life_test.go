@@ -125,13 +125,16 @@ func TestResumesWhenPushesAreTaken(t *testing.T) {
 		if h.open()[0].status != "active" {
 			t.Error("not resumed")
 		}
-		h.requests()
-		for range 24 * 60 {
-			h.change(func(s *hook) { s.status = "suspended" })
-			pass(time.Minute)
-		}
-		if n := times(h.requests(), "POST "+first+"/resume"); n < 24 || n > 200 {
-			t.Errorf("resumed %d times in a day, in vain", n)
+		for _, cursor := range []int64{0, 5} { // ours is between them
+			h.change(func(s *hook) { s.cursor = cursor })
+			h.requests()
+			for range 24 * 60 {
+				h.change(func(s *hook) { s.status = "suspended" })
+				pass(time.Minute)
+			}
+			if n := times(h.requests(), "POST "+first+"/resume"); n < 24 || n > 200 {
+				t.Errorf("at %d resumed %d times in a day, in vain", cursor, n)
+			}
 		}
 		stop()
 	})
@@ -222,6 +225,54 @@ func TestNotEnded(t *testing.T) {
 	})
 }
 
+// The last ones that others ended are remembered, and cancelled again at a producer that was restored and has them,
+// also if it is not reached at first.
+func TestRemembersTheLastThatEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHooks("log-1/all")
+		f := registering(t, h)
+		stop := keep(t, f)
+		for range 25 {
+			pass(2 * time.Hour)
+			h.change(func(s *hook) { s.status = "cancelled" })
+		}
+		pass(2 * time.Hour)
+		stop()
+		for _, s := range h.subs {
+			s.status = "active"
+		}
+		h.fate(slices.Repeat([]fate{unsent}, 20)...)
+		defer keep(t, again(f))()
+		pass(30 * time.Minute)
+		var open []string
+		for _, s := range h.open() {
+			open = append(open, s.uuid[len(s.uuid)-2:])
+		}
+		if want := []string{"01", "02", "03", "04", "05", "26"}; !slices.Equal(open, want) {
+			t.Errorf("open: %v", open)
+		}
+	})
+}
+
+// What cannot be stored is not asked for: after a crash nobody would know of it.
+func TestRegistrationWaitsForTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHooks("log-1/all")
+		f := registering(t, h)
+		s := &outage{Store: f.Store.(entityevent.Store)} // the tokens are in another one
+		s.apply.Store(true)
+		f.Store = s
+		defer keep(t, f)()
+		pass(10 * time.Minute)
+		if asked := h.requests(); len(asked) > 0 {
+			t.Errorf("%v", asked)
+		}
+		s.apply.Store(false)
+		pass(20 * time.Minute)
+		only(t, h, f)
+	})
+}
+
 // Before the producer could be asked at all, it is said why.
 func TestRegistrationWaitsForTheProducer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -247,7 +298,7 @@ func TestLabelChanges(t *testing.T) {
 		f = again(f)
 		f.Label = "another"
 		defer keep(t, f)()
-		pass(20 * time.Minute) // the token before has some grace
+		pass(time.Minute)
 		if s := only(t, h, f); s.label != "another" || "/subscriptions/"+s.uuid != next {
 			t.Errorf("%+v", s)
 		}
@@ -283,6 +334,9 @@ func TestWithdraws(t *testing.T) {
 		"cancelled already":        {nil, []fate{unheard, says(404, "unknown")}},
 		"the POST was not heard":   {[]fate{unheard, unheard, unheard, unheard, unheard, unheard, unheard, unheard}, nil},
 		"nor was it sent":          {[]fate{unsent, unsent, unsent, unsent, unsent, unsent, unsent, unsent}, nil},
+		"unknown there":            {nil, append([]fate{unheard}, slices.Repeat([]fate{says(404, "unknown")}, 100)...)},
+		"refused":                  {nil, append([]fate{unheard}, slices.Repeat([]fate{says(403, "no")}, 100)...)},
+		"not admitted":             {nil, append([]fate{unheard}, slices.Repeat([]fate{says(401, "who?")}, 100)...)},
 		"out of order":             {nil, []fate{unsent, unsent, says(500, ""), page(404), page(403), says(408, ""), says(429, ""), says(503, "", "Retry-After", "300")}},
 		"the answer is not heard":  {nil, []fate{unheard, unheard, unheard, unheard, unheard}},
 		"was never registered":     {[]fate{says(403, "no")}, nil},
@@ -303,6 +357,9 @@ func TestWithdraws(t *testing.T) {
 					t.Fatal(err)
 				}
 				withdrawn(t, h, f)
+				if asked := h.requests(); len(asked) > 40 {
+					t.Errorf("%d requests: %v", len(asked), asked)
+				}
 				if status(t, f).Registration != nil {
 					t.Errorf("%+v", status(t, f).Registration)
 				}
@@ -350,6 +407,47 @@ func TestDeregistered(t *testing.T) {
 			}
 		})
 	}
+}
+
+// It is cancelled with what the feed asked with last, be it a token or what a token is fetched with.
+func TestDeregisteredAfterItsAccessChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHooks("log-1/all")
+		f := registering(t, h)
+		stop := keep(t, f)
+		pass(time.Minute)
+		stop()
+		old, issued := f.Token, 0
+		f.HTTP = &http.Client{Transport: wire(func(r *http.Request) (*http.Response, error) {
+			switch id, secret, _ := r.BasicAuth(); {
+			case r.URL.Path == "/oauth/token" && id == "us" && secret == "hush":
+				issued++
+				return answer(200, "application/json", `{"access_token":"fetched","token_type":"Bearer","expires_in":3600}`)(r)
+			case r.Header.Get("Authorization") != "Bearer fetched":
+				return says(401, "who?")(r, nil)
+			}
+			return h.RoundTrip(r)
+		})}
+		f = again(f)
+		f.Token, f.ClientID, f.ClientSecret, f.TokenURL = "", "us", "hush", "http://mls.test/oauth/token"
+		stop = keep(t, f)
+		pass(10 * time.Minute)
+		only(t, h, f)
+		stop()
+		stored := registrations(t, f)
+		left, err := consumer.Deregistered(t.Context(), f.Store, f.Register.Authority, func(string) bool { return false })
+		if err != nil || len(left) != 1 {
+			t.Fatalf("%v, %v", left, err)
+		}
+		left[0].HTTP = f.HTTP
+		if err := left[0].KeepRegistered(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		withdrawn(t, h, f)
+		if issued != 2 || strings.Contains(stored, old) || strings.Contains(stored, "hush") {
+			t.Errorf("%d tokens were fetched; stored: %s", issued, stored)
+		}
+	})
 }
 
 // The feed's url leads to another producer: the subscription at the one before is cancelled there.

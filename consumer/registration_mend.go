@@ -66,10 +66,7 @@ func (r *registrar) resume(ctx context.Context, p entityevent.Position, is subsc
 	if pending >= cmp.Or(max(r.MaxPending, 0), maxPending) {
 		return lookEvery, nil
 	}
-	if err := r.write(ctx); err != nil { // a store that takes this takes pushes
-		return 0, err
-	}
-	if !r.toldJustNow() {
+	if !r.toldJustNow() { // a store that takes that takes pushes
 		return r.tell(ctx, p)
 	}
 	var body any

@@ -109,14 +109,10 @@ func (r *registrar) write(ctx context.Context) error {
 
 // remove drops the document.
 func (r *registrar) remove(ctx context.Context) error {
-	if r.doc.Version == 0 {
-		return nil
-	}
 	r.doc.Body = nil
 	if _, err := r.Store.Apply(ctx, entityevent.Commit{Feed: r.Name, Docs: []entityevent.Doc{r.doc}}); err != nil {
 		return fmt.Errorf("registration: %w", err)
 	}
-	r.now, r.doc.Version = registered{}, 0
 	return nil
 }
 

@@ -74,6 +74,28 @@ func TestRegisters(t *testing.T) {
 	})
 }
 
+// A producer that does not want it, or not now, is asked ever more rarely.
+func TestRefusedForEver(t *testing.T) {
+	for code, state := range map[int]string{403: consumer.Refused, 429: consumer.Registering} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHooks("log-1/all")
+			f := registering(t, h)
+			h.fate(slices.Repeat([]fate{says(code, "no")}, 1000)...)
+			defer keep(t, f)()
+			pass(22 * time.Hour)
+			if n := times(h.requests(), post); n < 20 || n > 200 {
+				t.Errorf("%d: asked %d times", code, n)
+			}
+			if r := status(t, f).Registration; r.State != state {
+				t.Errorf("%d: %+v", code, r)
+			}
+			if all, _ := f.Register.Authority.List(t.Context()); len(all) != 1 {
+				t.Errorf("%d: %d tokens were issued", code, len(all))
+			}
+		})
+	}
+}
+
 func times(all []string, what string) (n int) {
 	for _, s := range all {
 		if s == what {
@@ -237,7 +259,7 @@ func TestTokenIsRenewed(t *testing.T) {
 	for name, fates := range map[string][]fate{
 		"at once":        nil,
 		"answer lost":    {unheard, unheard, unheard},
-		"a day long":     slices.Repeat([]fate{unheard}, 150),
+		"a day long":     slices.Repeat([]fate{unheard}, 1000),
 		"answer cut":     {halfHeard},
 		"request lost":   {unsent, unsent},
 		"5xx":            slices.Repeat([]fate{says(500, "")}, 20),
