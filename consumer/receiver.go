@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"net/url"
 	"os"
@@ -194,7 +193,7 @@ func (r *Receiver) admit(req *http.Request, feed *Feed) error {
 
 // delivery reads the body and the headers that say what it covers.
 func (r *Receiver) delivery(w http.ResponseWriter, req *http.Request, feed *Feed) (d entityevent.Delivery, err error) {
-	if !isJSON(req.Header.Get("Content-Type")) {
+	if !reply.IsJSON(req.Header.Get("Content-Type")) {
 		return d, &reply.Error{Status: http.StatusUnsupportedMediaType, Detail: "send application/json or application/*+json"}
 	}
 	d = entityevent.Delivery{Feed: feed.Name, Log: entityevent.LogID(req.Header.Get(logHeader))}
@@ -315,17 +314,6 @@ func (r *Receiver) accept(w http.ResponseWriter, req *http.Request, p entityeven
 		answer["_links"] = reply.Links{"self": reply.Link{Href: reply.Href(r.Root, "/webhooks/"+url.PathEscape(feedName(req)))}}
 	}
 	reply.Write(w, http.StatusOK, mediaType, answer) // the producer that does not hear this sends again, which changes nothing
-}
-
-func isJSON(contentType string) bool {
-	kind, params, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		return false
-	}
-	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return false
-	}
-	return kind == "application/json" || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")
 }
 
 // gzips keeps readers: one costs 40 KB.

@@ -170,6 +170,7 @@ func TestReceiverRefuses(t *testing.T) {
 		"another label":       {one, []string{"EntityEventSource", "IDX Feed 7"}, 403},
 		"another old label":   {one, []string{"ConsumerLabel", "IDX Feed 7"}, 403},
 		"text":                {one, []string{"Content-Type", "text/plain"}, 415},
+		"text of JSON":        {one, []string{"Content-Type", "text/json"}, 415},
 		"no type":             {one, []string{"Content-Type", ""}, 415},
 		"deflate":             {one, []string{"Content-Encoding", "deflate"}, 415},
 		"not gzip":            {one, []string{"Content-Encoding", "gzip"}, 400},
@@ -245,7 +246,7 @@ func TestReceiverAccepts(t *testing.T) {
 	d.feed.Label = "IDX Feed 123"
 	for name, header := range map[string][]string{
 		"plain": nil, "label": {"EntityEventSource", "IDX Feed 123"}, "old label": {"ConsumerLabel", "IDX Feed 123"},
-		"a dialect of JSON": {"Content-Type", "application/hal+json"}, "log alone": {"EntityEvent-Log", "l"},
+		"a dialect of JSON": {"Content-Type", "application/hal+json"}, "a charset": {"Content-Type", "application/json; charset=ISO-8859-1"}, "log alone": {"EntityEvent-Log", "l"},
 		"positions without a log": {"EntityEvent-After", "3", "EntityEvent-Through", "99"},
 	} {
 		if w := d.push(event(9, "Property", "a"), header...); w.Code != 200 || w.Body.String() != `{"status":"ok"}`+"\n" {

@@ -16,14 +16,13 @@ import (
 
 	"github.com/resosync/resosync/entityevent"
 	"github.com/resosync/resosync/entityevent/odata"
+	"github.com/resosync/resosync/entityevent/reply"
 )
 
 // body reads the request's body: one JSON object.
 func (x *exchange) body() ([]byte, error) {
 	unsupported := &odata.Error{Status: http.StatusUnsupportedMediaType, Target: "Content-Type", Message: "The body is application/json in UTF-8"}
-	mediaType, parameters, err := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
-	isJSON := mediaType == "application/json" || strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
-	if charset := parameters["charset"]; err != nil || !isJSON || charset != "" && !strings.EqualFold(charset, "utf-8") {
+	if !reply.IsJSON(x.r.Header.Get("Content-Type")) {
 		return nil, unsupported
 	}
 	limit := x.maxBody()
@@ -59,7 +58,7 @@ func (x *exchange) body() ([]byte, error) {
 	if half := halfCharacter(body); half != "" {
 		return nil, badRequest("", "The body has "+half+", which is half of a character")
 	}
-	if strings.EqualFold(parameters["ieee754compatible"], "true") {
+	if _, parameters, _ := mime.ParseMediaType(x.r.Header.Get("Content-Type")); strings.EqualFold(parameters["ieee754compatible"], "true") {
 		return x.numbers(body)
 	}
 	return bytes.TrimSpace(body), nil

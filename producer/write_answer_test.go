@@ -115,6 +115,7 @@ func TestWriteRefusalsByStatus(t *testing.T) {
 		{"POST", "/Property('k')", `{}`, nil, 405, "Allow", allowRecord}, {"DELETE", "/Property", ``, nil, 405, "Allow", allowSet},
 		{"PATCH", "/Property/$count", `{}`, nil, 405, "Allow", allowLog},
 		{"POST", "/Property", `{}`, []string{"Content-Type: text/xml"}, 415, "", ""},
+		{"POST", "/Property", `{`, []string{"Content-Type: application/json; charset=utf8"}, 400, "", ""}, // it is read
 		{"POST", "/Property", `{}`, []string{"Content-Encoding: deflate"}, 415, "Accept-Encoding", "gzip, identity"},
 		{"POST", "/Property", `{"PublicRemarks":"` + strings.Repeat("x", 4096) + `"}`, nil, 413, "", ""},
 		{"POST", "/Property", `{`, nil, 400, "", ""},

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,9 +72,9 @@ func weight(parameters []string) float64 {
 }
 
 // Read reads a body of JSON, at most limit bytes, into v; members that v does not have are ignored. Its error is an *Error:
-// 400, 413 or 415.
-func Read(r *http.Request, limit int64, v any) error {
-	if kind := r.Header.Get("Content-Type"); kind != "" && !isJSON(kind) {
+// 400, 413 or 415. JSON may also be said to be of one of the other kinds, in lower case.
+func Read(r *http.Request, limit int64, v any, others ...string) error {
+	if kind := r.Header.Get("Content-Type"); kind != "" && !IsJSON(kind) && !slices.Contains(others, mediaType(kind)) {
 		return &Error{Status: http.StatusUnsupportedMediaType, Detail: "The body must be application/json"}
 	}
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
@@ -99,8 +100,14 @@ func Read(r *http.Request, limit int64, v any) error {
 	return nil
 }
 
-func isJSON(contentType string) bool {
-	kind, _, _ := strings.Cut(contentType, ";")
-	kind = strings.ToLower(strings.TrimSpace(kind))
+// IsJSON says whether a Content-Type is application/json or application/*+json. A charset says nothing: JSON is UTF-8
+// (RFC 8259, 8.1 and 11), and not a few send a wrong one.
+func IsJSON(contentType string) bool {
+	kind := mediaType(contentType)
 	return kind == JSON || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")
+}
+
+func mediaType(contentType string) string {
+	kind, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(kind))
 }
