@@ -2,6 +2,7 @@ package entityevent
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -108,9 +109,10 @@ func isEventContext(context string) bool {
 
 func parseEvent(record []byte) (Event, error) {
 	var e Event
-	var numericKey string
+	var numeric Sequence // by its other name, and so are these
+	var numericKey, otherURL string
 	s := &scanner{src: record}
-	var seen [5]bool
+	var seen [7]bool
 	once := func(i int) error {
 		if seen[i] {
 			return s.errorf("a member of the event stands twice")
@@ -120,11 +122,16 @@ func parseEvent(record []byte) (Event, error) {
 	}
 	err := s.object(func(name []byte) (err error) {
 		switch string(name) {
-		case `"EntityEventSequence"`, `"EntityEventSequenceNumeric"`:
+		case `"EntityEventSequence"`:
 			if err := once(0); err != nil {
 				return err
 			}
 			e.Sequence, err = s.sequence()
+		case `"EntityEventSequenceNumeric"`:
+			if err := once(5); err != nil {
+				return err
+			}
+			numeric, err = s.sequence()
 		case `"ResourceName"`:
 			if err := once(1); err != nil {
 				return err
@@ -140,22 +147,28 @@ func parseEvent(record []byte) (Event, error) {
 				return err
 			}
 			numericKey, err = s.stringValue("ResourceRecordKeyNumeric", MaxKey)
-		case `"ResourceRecordUrl"`, `"ResourceRecordURL"`:
+		case `"ResourceRecordUrl"`:
 			if err := once(3); err != nil {
 				return err
 			}
 			e.URL, err = s.stringValue("ResourceRecordUrl", MaxURL)
+		case `"ResourceRecordURL"`:
+			if err := once(6); err != nil {
+				return err
+			}
+			otherURL, err = s.stringValue("ResourceRecordURL", MaxURL)
 		default:
 			_, err = s.skip(2)
 		}
 		return err
 	})
-	if e.Key == "" {
-		e.Key = numericKey
-	}
+	differ := e.Sequence > 0 && numeric > 0 && e.Sequence != numeric
+	e.Sequence, e.Key, e.URL = max(e.Sequence, numeric), cmp.Or(e.Key, numericKey), cmp.Or(e.URL, otherURL)
 	switch {
 	case err != nil:
 		return Event{}, err
+	case differ:
+		return Event{}, fmt.Errorf("%w event: EntityEventSequence and EntityEventSequenceNumeric differ", ErrInvalid)
 	case e.Sequence == 0:
 		return Event{}, fmt.Errorf("%w event: no EntityEventSequence", ErrInvalid)
 	case e.Resource == "":
