@@ -24,7 +24,7 @@ func (t *Tasks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.Split(strings.TrimSuffix(r.URL.EscapedPath(), "/"), "/")
 	a := &asked{Tasks: t, client: client}
 	if len(path) > 2 {
-		if a.task, a.state, err = t.get(path[2], client.Name); err != nil {
+		if a.task, a.state, err = t.get(strings.ToLower(path[2]), client.Name); err != nil {
 			t.refuse(w, r, err)
 			return
 		}
