@@ -80,7 +80,8 @@ type Subscription struct {
 	Label   string        `yaml:"label"`   // the consumer's own name for the feed
 	Batch   int           `yaml:"batch"`   // events in a push at most; 0: the pusher's default
 	Timeout time.Duration `yaml:"timeout"` // of one push; 0: the pusher's default
-	// EventTypes are the resources whose events are pushed, and pushed to nobody else. Default: all, as to others.
+	// EventTypes are the resources whose events are pushed. Nobody else may name them, or register for them; they are
+	// pushed to those without EventTypes, who have all.
 	EventTypes []string `yaml:"event_types"`
 	Protocol   string   `yaml:"protocol"`    // reso or hal. Default reso.
 	Secret     Secret   `yaml:"secret"`      // signs pushes (Standard Webhooks). Default "": they are not signed.
