@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,22 +35,21 @@ func (a *agent) ops(mux *http.ServeMux) {
 // serveResume lets a suspended subscription go on from its cursor, or a waiting one try at once.
 func (a *agent) serveResume(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	states, err := producer.Subscriptions(r.Context(), a.store)
-	if err != nil {
-		refuse(w, err)
-		return
-	}
-	i := slices.IndexFunc(states, func(s producer.SubscriptionState) bool { return s.Name == name })
+	was, err := producer.ReadState(r.Context(), a.store, name)
+	absent := errors.Is(err, entityevent.ErrAbsent)
 	_, wanted := a.subscription(name)
 	switch {
-	case i < 0 && wanted:
+	case absent && wanted:
 		reply.Refuse(w, &reply.Error{Status: http.StatusConflict, Detail: fmt.Sprintf("subscription %q has not begun, so there is nothing to resume: it begins when the agent runs", name)})
 		return
-	case i < 0:
+	case absent:
 		reply.Refuse(w, &reply.Error{Status: http.StatusNotFound, Detail: fmt.Sprintf("there is no subscription %q: in the configuration there is %s, and resosync subscriptions lists those that were registered", name, a.subscriptionNames())})
 		return
+	case err != nil:
+		refuse(w, err)
+		return
 	case !wanted:
-		reply.Refuse(w, &reply.Error{Status: http.StatusConflict, Detail: fmt.Sprintf("subscription %q is no longer in the configuration: add it to producer.subscriptions, and it goes on from %d", name, states[i].Cursor)})
+		reply.Refuse(w, &reply.Error{Status: http.StatusConflict, Detail: fmt.Sprintf("subscription %q is no longer in the configuration: add it to producer.subscriptions, and it goes on from %d", name, was.Cursor)})
 		return
 	}
 	var q resumeRequest
@@ -76,7 +74,7 @@ func (a *agent) serveResume(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.pushers.Wake(name)
-	reply.Write(w, http.StatusAccepted, reply.JSON, states[i])
+	reply.Write(w, http.StatusAccepted, reply.JSON, was)
 }
 
 func (a *agent) subscriptionNames() string {

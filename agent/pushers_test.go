@@ -111,6 +111,54 @@ func TestPushersComeAndGo(t *testing.T) {
 	})
 }
 
+// TestPushersAreHeard: where a registered subscription stands is known though the store is read only once.
+func TestPushersAreHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := openAgent(t, "producer: {clients: [{name: vendor}], allow_callbacks: [127.0.0.0/8]}")
+		a.callbacks = &http.Client{Transport: &hosts{}}
+		standing := func() string {
+			t.Helper()
+			synctest.Wait()
+			all, err := a.registered.Registered(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var text []string
+			for _, s := range all.Standing {
+				text = append(text, fmt.Sprint(s.State.Status, s.State.Cursor))
+			}
+			return fmt.Sprint(text, all.Cancelled)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- a.push(ctx) }()
+		for _, mode := range []string{"continuous", "only-once"} {
+			r := httptest.NewRequest(http.MethodPost, "/subscriptions?client=vendor", strings.NewReader(`{"callbackUrl":"http://127.0.0.1:1/","mode":"`+mode+`"}`))
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Authorization", "Bearer "+a.gate.admin)
+			w := httptest.NewRecorder()
+			if a.registered.ServeHTTP(w, r); w.Code != http.StatusCreated {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+		}
+		if got := standing(); got != "[active0 active0] 0" {
+			t.Error(got)
+		}
+		ref := entityevent.Ref{Resource: "Property", Key: "1"}
+		if _, err := a.store.Apply(t.Context(), entityevent.Commit{Feed: entityevent.Local, Changes: []entityevent.Change{{Ref: ref, Body: []byte(`{}`)}}}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if got := standing(); got != "[active1] 1" {
+			t.Error(got)
+		}
+	})
+}
+
 // TestPushersOutliveOne that can never work.
 func TestPushersOutliveOne(t *testing.T) {
 	var logged lockedBuffer
