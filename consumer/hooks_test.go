@@ -34,6 +34,7 @@ type hooks struct {
 	bodies   []string
 	headers  []http.Header
 	fates    []fate // of the next requests about subscriptions; none: as it should be
+	of       string // the method of these; "": any
 	without  bool   // it has no subscriptions
 	unknown  int    // the status for those that it does not know. 0: 404.
 }
@@ -74,7 +75,7 @@ func (h *hooks) RoundTrip(r *http.Request) (*http.Response, error) {
 		h.mu.Lock()
 		h.asked = append(h.asked, r.Method+" "+r.URL.Path)
 		h.headers = append(h.headers, r.Header)
-		if len(h.fates) > 0 {
+		if len(h.fates) > 0 && cmp.Or(h.of, r.Method) == r.Method {
 			next, h.fates = h.fates[0], h.fates[1:]
 		}
 		h.mu.Unlock()
