@@ -254,6 +254,35 @@ func TestRemembersTheLastThatEnded(t *testing.T) {
 	})
 }
 
+// Tokens that people issued are theirs: for the pushes of the feed, or in the name that its own have.
+func TestTokensOfOthersAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHooks("log-1/all")
+		f := registering(t, h)
+		issue := func(audience, client string) {
+			t.Helper()
+			if _, _, err := f.Register.Authority.Issue(t.Context(), bearer.Token{Audience: audience, Client: client, Expires: time.Now().Add(24 * time.Hour)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop := keep(t, f)
+		pass(time.Minute)
+		own := goodTokens(t, f)[0].Client
+		issue(bearer.Push("mls"), "by hand")
+		issue(bearer.Push("another"), own)
+		pass(time.Hour)
+		stop()
+		f = again(f)
+		f.Register.Callback = ""
+		if err := f.KeepRegistered(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if good := goodTokens(t, f); len(good) != 2 || good[0].Audience == good[1].Audience {
+			t.Errorf("%+v", good)
+		}
+	})
+}
+
 // What cannot be stored is not asked for: after a crash nobody would know of it.
 func TestRegistrationWaitsForTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
