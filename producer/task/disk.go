@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Results leave so much of the disk free, for the store is on it too.
+// Results leave so much of the disk free, for the store is on it too: a share of it, within these bounds.
 const (
-	leaveBytes   = 512 << 20
+	leaveLeast   = 512 << 20
+	leaveMost    = 10 << 30
 	leavePercent = 5
 )
 
@@ -27,8 +28,8 @@ func (t *Tasks) room() (lacking uint64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("free space of %s: %w", t.Folder, err)
 	}
-	if leave := max(leaveBytes, total/100*leavePercent); free < leave {
-		return leave - free, fmt.Errorf("%w: %d MB of %d MB are free, and results leave %d MB and %d %%", errFull, free>>20, total>>20, leaveBytes>>20, leavePercent)
+	if leave := max(leaveLeast, min(leaveMost, total/100*leavePercent)); free < leave {
+		return leave - free, fmt.Errorf("%w: %d MB of %d MB are free, and results leave %d MB", errFull, free>>20, total>>20, leave>>20)
 	}
 	return 0, nil
 }

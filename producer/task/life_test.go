@@ -339,7 +339,8 @@ func TestDisk(t *testing.T) {
 		want        string
 	}{
 		"less than 512 MB": {511 * mb, 1000 * mb, 1 << 40, nil, "too little room"},
-		"less than 5 %":    {49_000 * mb, 1_000_000 * mb, 1 << 40, nil, "too little room"},
+		"less than 5 %":    {4_900 * mb, 100_000 * mb, 1 << 40, nil, "too little room"},
+		"less than 10 GB":  {10_239 * mb, 10_000_000 * mb, 1 << 40, nil, "too little room"},
 		"full":             {1000 * mb, 1000 * mb, 3000, syscall.ENOSPC, "too little room"},
 		"over quota":       {1000 * mb, 1000 * mb, 0, syscall.EDQUOT, "too little room"},
 		"broken":           {1000 * mb, 1000 * mb, 2000, syscall.EIO, "could not write"},
@@ -367,6 +368,16 @@ func TestDisk(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLargeDisk: of a large one 10 GB are enough to be left free.
+func TestLargeDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.tasks.SetDisk(func() uint64 { return 10 << 30 }, func() uint64 { return 10 << 40 })
+		r.run()
+		r.done(r.create(`{"type":"snapshot"}`))
+	})
 }
 
 // TestDiskFillsMeanwhile: room is looked for while a result is written, too.
