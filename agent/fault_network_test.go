@@ -41,7 +41,7 @@ func spoiled(t *testing.T) {
 	faults := chaos.Faults{chaos.Lose: 0.08, chaos.Late: 0.08, chaos.Drop: 0.08, chaos.Truncate: 0.08, chaos.Delay: 0.15, chaos.Repeat: 0.15, chaos.Refuse: 0.05}
 	r.odata.Set(faults)
 	r.push.Set(faults)
-	if !eventually(time.Minute, func() bool { return requests(r.odata) > 150 && requests(r.push) > 30 }) {
+	if !eventually(4*time.Minute, func() bool { return requests(r.odata) > 150 && requests(r.push) > 30 }) {
 		t.Errorf("too little was asked: %v, %v", r.odata.Counts(), r.push.Counts())
 	}
 	for fault := range faults { // what chance left out
