@@ -39,6 +39,26 @@ func (s *outage) Receive(ctx context.Context, d entityevent.Delivery) (entityeve
 	return s.Store.Receive(ctx, d)
 }
 
+// A trouble that is over is told no longer, though the load that goes on lasts for hours; the next one is.
+func TestTroubleIsOverWhileALoadGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed(t, to(filled("", 1500)), "Property")
+		s := &outage{Store: f.Store.(entityevent.Store)}
+		f.Store, f.Rate, f.PageSize = s, 0.02, 300
+		defer run(t, f)()
+		until(t, "it loads", func() bool { st := status(t, f); return st.Loading != nil && st.Loading.Records > 0 })
+		for range 2 {
+			s.apply.Store(true)
+			until(t, "it says that its store fails", func() bool { return status(t, f).Polling.Store })
+			s.apply.Store(false)
+			until(t, "it goes on", func() bool { st := status(t, f); return st.Loading != nil && st.Loading.Records > 0 })
+			if st := status(t, f); st.Polling.Failures > 0 || st.Polling.Store || st.Loaded {
+				t.Errorf("%+v", st)
+			}
+		}
+	})
+}
+
 // A disk that was full for hours has room again: the copy is exact soon, not when the waits that grew
 // meanwhile are over.
 func TestAfterAnOutageOfTheStore(t *testing.T) {

@@ -108,6 +108,9 @@ func (s *state) status() Status {
 	if now.Loading != nil {
 		p := s.progress
 		now.Loading = &p
+		if p.Records > 0 {
+			now.Polling = Trouble{} // from before this load went on: it is over, though only the end of the load proves it
+		}
 	}
 	return now
 }
