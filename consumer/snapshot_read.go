@@ -127,7 +127,6 @@ func (l *loader) download(ctx context.Context, done finished) (*http.Response, *
 
 // open looks at the head of a download, and notes where it begins.
 func (l *loader) open(resp *http.Response, done finished) (*lineReader, error) {
-	refusal := &refusal{Status: resp.StatusCode}
 	s, h := &l.at.Snapshot, resp.Header
 	encoding := strings.ToLower(h.Get("Content-Encoding"))
 	zipped := encoding == "gzip"
@@ -141,12 +140,12 @@ func (l *loader) open(resp *http.Response, done finished) (*lineReader, error) {
 			return nil, fmt.Errorf("%w: its result: %w: another part than was asked for", errJob, errUnexpected)
 		}
 	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusTooManyRequests:
-		return nil, fmt.Errorf("%w: %w", errCut, refusal)
+		return nil, fmt.Errorf("%w: %w", errCut, refusalOf(resp))
 	default:
 		if resp.StatusCode >= 500 {
-			return nil, fmt.Errorf("%w: %w", errCut, refusal)
+			return nil, fmt.Errorf("%w: %w", errCut, refusalOf(resp))
 		}
-		return nil, fmt.Errorf("%w: its result: %w", errJob, refusal)
+		return nil, fmt.Errorf("%w: its result: %w", errJob, refusalOf(resp))
 	}
 	if !zipped && encoding != "" && encoding != "identity" {
 		return nil, fmt.Errorf("%w: its result: %w: an encoding that was not asked for", errJob, errUnexpected)
@@ -171,6 +170,12 @@ func (l *loader) open(resp *http.Response, done finished) (*lineReader, error) {
 		}
 	}
 	return lines, nil
+}
+
+// refusalOf reads what a download has instead of a result, as much of it as comes.
+func refusalOf(resp *http.Response) error {
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	return problemOf(resp, text)
 }
 
 // readBatch reads as many lines as are written at once. Another goroutine writes meanwhile.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -181,14 +182,19 @@ func TestUselessSnapshots(t *testing.T) {
 	}
 }
 
-// A second snapshot is taken where the first was lost.
+// A second snapshot is taken where the first was lost, as the producer says of it.
 func TestAnotherSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := making(1500)
 		m.outcome = func(task *made) { task.dropped = task == m.made[0] }
 		f := newFeed(t, to(m), "Property")
+		var log bytes.Buffer
+		f.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		catchUp(t, f)
 		equal(t, m.source, f.Store)
+		if !strings.Contains(log.String(), "its result: the producer answered 404 Not Found: there is no such task") {
+			t.Errorf("the log does not say what the producer said:\n%s", log.String())
+		}
 		if n := m.tasks(t); n != 2 || len(m.asked("Property?")) != 0 {
 			t.Errorf("%d tasks, pages %v", n, m.asked("Property?"))
 		}
