@@ -143,7 +143,12 @@ func reconcileEnd(feed string, r consumer.ReconcileReport, differences int64, fa
 		text = plural(differences, "difference") + ", put right"
 	}
 	if r.Held > 0 {
-		text += fmt.Sprintf("; %s held: if the producer means them, run: resosync reconcile %s --allow-deletes", pluralAre(r.Held, "removal"), feed)
+		text += "; " + heldRemedy(feed, r.Held)
 	}
 	return text
+}
+
+// heldRemedy is what to do about removals that are held.
+func heldRemedy(feed string, n int64) string {
+	return fmt.Sprintf("%s held: if the producer means them, run: resosync reconcile %s --allow-deletes", pluralAre(n, "removal"), feed)
 }

@@ -178,20 +178,33 @@ func (p *program) printRanges(feed, resource, what string, ranges []consumer.Ver
 
 // verifyRemedy is what to do about what differs.
 func verifyRemedy(feed string, v consumer.Verified) string {
-	var aside, changed bool
+	var aside, changed, other bool
+	var held int64
 	for _, r := range v.Resources {
+		unlisted := r.Differences - r.Held // of those that are not held
 		for _, d := range r.Differs {
 			aside = aside || d.Reason != ""
 			changed = changed || d.Reason == "" && d.What == "changed"
+			if !d.Held {
+				unlisted--
+			}
 		}
-		changed = changed || len(r.Ranges) > 0 || r.Differences > int64(len(r.Differs))
+		changed = changed || len(r.Ranges) > 0 || unlisted > 0
+		other = other || len(r.Ranges) > 0 || r.Differences > r.Held
+		held += r.Held
 	}
-	text := "to put it right, run: resosync reconcile " + feed
+	var text []string
+	if other {
+		text = append(text, "to put it right, run: resosync reconcile "+feed)
+	}
 	if changed {
-		text += "; it does not see another content under the same timestamp, so if that is left: resosync sync " + feed + " --full"
+		text = append(text, "it does not see another content under the same timestamp, so if that is left: resosync sync "+feed+" --full")
+	}
+	if held > 0 {
+		text = append(text, heldRemedy(feed, held))
 	}
 	if aside {
-		text += "; see also: resosync aside list"
+		text = append(text, "see also: resosync aside list")
 	}
-	return text
+	return strings.Join(text, "; ")
 }

@@ -48,6 +48,8 @@ type VerifiedResource struct {
 	Unjudged []VerifiedRange `json:"unjudged,omitempty"`
 	// Differences is how many records differ, as far as they were looked at; more than Differs has, if they are many.
 	Differences int64 `json:"differences"`
+	// Held is how many of them are removals that the brake holds.
+	Held int64 `json:"held,omitempty"`
 	// Busy is how many records changed each time that they were looked at, so that nothing can be said of them. The
 	// copy kept up with them.
 	Busy int64 `json:"busy,omitempty"`
@@ -58,6 +60,7 @@ type VerifiedRecord struct {
 	Key    string `json:"key"`
 	What   string `json:"what"`             // missing: only the producer has it; extra: only the copy; changed: another content
 	Reason string `json:"reason,omitempty"` // why the copy has not got it right, if the feed knows
+	Held   bool   `json:"held,omitempty"`   // it is a removal that the brake holds
 }
 
 // VerifiedRange is keys above After and not above To, by their bytes; an empty To: to the last.
@@ -99,7 +102,12 @@ func (f *Feed) Verify(ctx context.Context, say func(VerifyProgress)) (Verified, 
 		say = func(VerifyProgress) {}
 	}
 	v := &verification{Feed: f, say: say, result: Verified{Began: time.Now().UTC(), Resources: []VerifiedResource{}}}
-	if err := v.run(ctx); err != nil {
+	err := v.run(ctx)
+	for i := range v.result.Resources {
+		of := &v.result.Resources[i]
+		of.Differs = slices.Clip(of.Differs[:min(len(of.Differs), verifyListed)])
+	}
+	if err != nil {
 		return v.result, fmt.Errorf("verify %s: %w", f.Name, err)
 	}
 	v.result.Ended = time.Now().UTC()
@@ -111,6 +119,7 @@ type verification struct {
 	*Feed
 	say      func(VerifyProgress)
 	tasks    string
+	lost     int // the last round in which a digest was lost
 	progress VerifyProgress
 	result   Verified
 }

@@ -3,6 +3,7 @@ package consumer_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -94,16 +95,55 @@ func TestVerifyGivesUpWhatIsSettled(t *testing.T) {
 			f := newFeed(t, to(filled("log-1/all", 5)), "Property")
 			catchUp(t, f)
 			for _, path := range []string{"/tasks", "/tasks/0", "/tasks/0/result"} {
-				m := making(5)
-				n := &hitch{next: to(m), path: path, fail: declining(status, ""), left: 1000}
-				f = newFeedOn(f.Store, wire(n.RoundTrip))
-				if v, err := f.Verify(t.Context(), nil); err == nil || v.Equal || n.failed > 3 {
-					t.Errorf("%d at %s: %v after %d requests", status, path, err, n.failed)
+				m, failed := making(5), 0
+				f = newFeedOn(f.Store, wire(func(r *http.Request) (*http.Response, error) {
+					if strings.HasSuffix(strings.Replace(r.URL.Path, "/tasks/1", "/tasks/0", 1), path) { // the second one too
+						failed++
+						return declining(status, "")(r)
+					}
+					return to(m)(r)
+				}))
+				if v, err := f.Verify(t.Context(), nil); err == nil || v.Equal || failed > 4 {
+					t.Errorf("%d at %s: %v after %d requests", status, path, err, failed)
 				} else if status == 422 && path != "/tasks/0/result" && !strings.Contains(err.Error(), "not now; compare keys and timestamps instead: resosync reconcile mls") {
 					t.Errorf("%d at %s: %v", status, path, err)
 				}
 			}
 		})
+	}
+}
+
+// A digest that is lost or cancelled is begun once more, but not time and again.
+func TestVerifyBeginsALostDigestOnceMore(t *testing.T) {
+	for what, status := range map[string]int{"lost": 404, "cancelled": 422} {
+		for _, path := range []string{"", "/result"} {
+			for lost := 1; lost <= 2; lost++ {
+				t.Run(fmt.Sprintf("%s %d times %s", what, lost, path), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						m := making(50)
+						f := newFeed(t, to(m.source), "Property")
+						catchUp(t, f)
+						m.answer = func(w http.ResponseWriter, r *http.Request) bool {
+							for i := range lost {
+								if r.Method == http.MethodGet && r.URL.Path == fmt.Sprintf("/tasks/%d%s", i, path) {
+									declined(w, status, "no more")
+									return true
+								}
+							}
+							return false
+						}
+						f = newFeedOn(f.Store, to(m))
+						v, err := f.Verify(t.Context(), nil)
+						if again := lost == 1; v.Equal != again || (err == nil) != again || err != nil && !strings.Contains(err.Error(), "no more") {
+							t.Errorf("%v, %+v", err, v)
+						}
+						if n := m.tasks(t); n != 2 {
+							t.Errorf("%d digests", n)
+						}
+					})
+				})
+			}
+		}
 	}
 }
 

@@ -88,7 +88,7 @@ func TestVerifySaysWhyOfLate(t *testing.T) {
 		v := verify(t, f)
 		want := []consumer.VerifiedRecord{{Key: "P0050", What: "extra"}}
 		if len(v.Resources[0].Differs) == 1 && strings.HasPrefix(v.Resources[0].Differs[0].Reason, "its removal is held, as ") {
-			want[0].Reason = v.Resources[0].Differs[0].Reason
+			want[0].Reason, want[0].Held = v.Resources[0].Differs[0].Reason, true
 		}
 		if d := cmp.Diff(want, v.Resources[0].Differs); d != "" || want[0].Reason == "" {
 			t.Errorf("%s: %+v", d, v)

@@ -14,8 +14,28 @@ import (
 	"github.com/resosync/resosync/entityevent/retry"
 )
 
-// digest has the producer make a digest, and returns it when the copy has followed the log to where it was made.
-func (v *verification) digest(ctx context.Context, j job) (d digest.Digest, err error) {
+// digest has the producer make a digest, and returns it when the copy has followed the log to where it was made. One
+// that is lost or cancelled meanwhile is begun once more, in each round.
+func (v *verification) digest(ctx context.Context, j job) (digest.Digest, error) {
+	d, err := v.fetchDigest(ctx, j)
+	if refused(err, http.StatusNotFound, http.StatusUnprocessableEntity) && !errors.Is(err, ErrNoDigest) && v.lost < v.progress.Round {
+		v.lost = v.progress.Round
+		v.Logger.Warn("a digest is begun once more", "err", err)
+		d, err = v.fetchDigest(ctx, j)
+	}
+	if err != nil {
+		return d, err
+	}
+	position, err := persist(ctx, v, func() (entityevent.Position, error) { return v.level(ctx, d.Through) })
+	if err == nil && entityevent.LogID(d.Log) != position.Log {
+		err = fmt.Errorf("%w: the digest is of another log than the one followed; run the command again", entityevent.ErrAnotherLog)
+	}
+	v.result.Through = max(v.result.Through, d.Through)
+	return d, err
+}
+
+// fetchDigest has the producer make a digest, and drop it when it was read.
+func (v *verification) fetchDigest(ctx context.Context, j job) (d digest.Digest, err error) {
 	c := v.client.as(forReconcile)
 	task, err := persist(ctx, v, func() (string, error) { return v.begin(ctx, c, j) })
 	if errors.Is(err, errJob) {
@@ -44,12 +64,7 @@ func (v *verification) digest(ctx context.Context, j job) (d digest.Digest, err 
 	if err := a.decode(&d); err != nil {
 		return d, fmt.Errorf("a digest: %w", err)
 	}
-	position, err := persist(ctx, v, func() (entityevent.Position, error) { return v.level(ctx, d.Through) })
-	if err == nil && entityevent.LogID(d.Log) != position.Log {
-		err = fmt.Errorf("%w: the digest is of another log than the one followed; run the command again", entityevent.ErrAnotherLog)
-	}
-	v.result.Through = max(v.result.Through, d.Through)
-	return d, err
+	return d, nil
 }
 
 // begin asks for a task. What was sent is waited for a moment longer than ctx lives: nobody else can tell the producer

@@ -96,11 +96,10 @@ func (d differing) what() string {
 	return changed
 }
 
-// tell adds a record that differs.
+// tell adds a record that differs. Too many are cut off in the end, when the reasons of all are known.
 func (r *VerifiedResource) tell(key, what string) {
-	if r.Differences++; len(r.Differs) < verifyListed {
-		r.Differs = append(r.Differs, VerifiedRecord{Key: key, What: what})
-	}
+	r.Differences++
+	r.Differs = append(r.Differs, VerifiedRecord{Key: key, What: what})
 }
 
 // join adds a range to others, to the last of them if it goes on there. It ends with a key, not before one.
@@ -120,14 +119,22 @@ func (v *verification) explain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	reasons := make(map[entityevent.Ref]string, len(aside))
+	reasons := make(map[entityevent.Ref]entityevent.Setback, len(aside))
 	for _, s := range aside {
-		reasons[s.Ref] = reasonOf(s)
+		reasons[s.Ref] = s
 	}
-	for _, of := range v.result.Resources {
-		for i := range of.Differs {
-			d := &of.Differs[i]
-			d.Reason = reasons[entityevent.Ref{Resource: of.Resource, Key: d.Key}]
+	for i := range v.result.Resources {
+		of := &v.result.Resources[i]
+		for j := range of.Differs {
+			d := &of.Differs[j]
+			s, known := reasons[entityevent.Ref{Resource: of.Resource, Key: d.Key}]
+			if !known {
+				continue
+			}
+			d.Reason = reasonOf(s)
+			if d.Held = s.Kind == held && d.What == extra; d.Held {
+				of.Held++
+			}
 		}
 	}
 	return nil

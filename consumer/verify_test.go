@@ -211,9 +211,30 @@ func TestVerifySaysWhy(t *testing.T) {
 			if d.Key == "P0049" {
 				what, why = "changed", "set aside: "
 			}
+			if d.Held != (what == "extra") {
+				t.Errorf("held %t: %+v", d.Held, d)
+			}
 			if d.What != what || !strings.HasPrefix(d.Reason, why) || strings.Count(d.Reason, "held") > 1 || len(d.Reason) == len(why) {
 				t.Errorf("%+v", d)
 			}
+		}
+	})
+}
+
+// Held removals are counted, also those that are not listed.
+func TestVerifyCountsHeldRemovals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := making(300)
+		f := newFeed(t, to(m), "Property")
+		catchUp(t, f)
+		for i := range 200 {
+			m.remove("Property", fmt.Sprintf("P%04d", i))
+		}
+		catchUp(t, f)
+		plant(t, f, planted("P0299", entityevent.Put, property("P0299", 7)))
+		v := verify(t, f)
+		if r := v.Resources[0]; r.Held <= 100 || r.Held != int64(status(t, f).Held) || r.Differences != r.Held+1 || len(r.Differs) != 100 {
+			t.Errorf("%d held of %d, %d listed", r.Held, r.Differences, len(r.Differs))
 		}
 	})
 }
