@@ -47,17 +47,29 @@ func (l *pipes) Close() error {
 
 func (l *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
 
-func (l *pipes) dial(ctx context.Context) (net.Conn, error) {
+func (l *pipes) dial(ctx context.Context) (net.Conn, error) { return l.dialFrom(ctx, "192.0.2.1") }
+
+// pipe is a connection from an address.
+type pipe struct {
+	net.Conn
+	from net.TCPAddr
+}
+
+func (p *pipe) RemoteAddr() net.Addr { return &p.from }
+
+func (l *pipes) dialFrom(ctx context.Context, ip string) (net.Conn, error) {
 	here, there := net.Pipe()
 	select {
-	case l.conns <- there:
+	case l.conns <- &pipe{there, net.TCPAddr{IP: net.ParseIP(ip)}}:
 		return here, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// behindFront serves a handler with an agent's own server, in memory.
+const mostInFront = 8
+
+// behindFront serves a handler with an agent's own server, in memory, on few connections.
 func behindFront(t *testing.T, c *config.Config, handler http.HandlerFunc) (*pipes, *bytes.Buffer) {
 	t.Helper()
 	var logged bytes.Buffer
@@ -67,6 +79,7 @@ func behindFront(t *testing.T, c *config.Config, handler http.HandlerFunc) (*pip
 	if err != nil {
 		t.Fatal(err)
 	}
+	(&conns{most: mostInFront, logger: logger}).attend(server)
 	listener := newPipes()
 	ended := make(chan struct{})
 	go func() { _ = server.Serve(listener); close(ended) }()

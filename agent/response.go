@@ -14,7 +14,8 @@ import (
 const (
 	patience  = 30 * time.Second
 	piece     = 64 << 10
-	bodyPace  = 1 << 10 // bytes a second
+	bodyPace  = 1 << 10     // bytes a second
+	grace     = time.Second // which a body may be behind it without making the request one that waits
 	lingering = 5 * time.Second
 )
 
@@ -26,6 +27,7 @@ type response struct {
 	patience time.Duration
 	vary     string // added to Vary
 	incoming *pacedBody
+	tell     func(asked, waits int)
 
 	status int // 0: nothing was sent yet
 	bytes  int64
@@ -35,7 +37,9 @@ type response struct {
 }
 
 func newResponse(w http.ResponseWriter, r *http.Request, patience time.Duration) *response {
-	return &response{ResponseWriter: w, control: http.NewResponseController(w), request: r, patience: patience}
+	tell := tellOf(r)
+	tell(1, 0)
+	return &response{ResponseWriter: w, control: http.NewResponseController(w), request: r, patience: patience, tell: tell}
 }
 
 // Unwrap suits http.ResponseController.
@@ -119,13 +123,18 @@ func (w *response) done() {
 }
 
 // end bounds what the server does after the handler: it sends what is buffered, and drops what is left of the
-// body. Before the next request it lifts both deadlines.
+// body: until then such a request waits for its peer. Before the next request it lifts both deadlines.
 func (w *response) end() {
 	now := time.Now()
 	_ = w.control.SetWriteDeadline(now.Add(w.patience))
 	if w.incoming != nil && !w.incoming.ended {
 		_ = w.control.SetReadDeadline(now.Add(min(lingering, w.patience)))
+		if w.request.ProtoMajor == 1 {
+			w.tell(0, 1)
+			return
+		}
 	}
+	w.tell(-1, 0)
 }
 
 // body is the request's body, given up when it does not arrive. Webhooks have a limit of their own, and a
@@ -135,7 +144,7 @@ func (w *response) body(r *http.Request) io.ReadCloser {
 	if r.Body == nil || r.Body == http.NoBody {
 		return r.Body
 	}
-	w.incoming = &pacedBody{ReadCloser: r.Body, control: w.control, credit: w.patience, most: w.patience}
+	w.incoming = &pacedBody{ReadCloser: r.Body, control: w.control, tell: w.tell, credit: w.patience, most: w.patience}
 	w.incoming.unbounded = under(path, "/webhooks") || under(path, "/admin")
 	return w.incoming
 }
@@ -148,6 +157,7 @@ var errLateBody = errors.New("the body did not arrive in time")
 type pacedBody struct {
 	io.ReadCloser
 	control      *http.ResponseController
+	tell         func(asked, waits int)
 	credit, most time.Duration
 	unbounded    bool
 	late, ended  bool
@@ -161,7 +171,11 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	}
 	begun := time.Now()
 	_ = b.control.SetReadDeadline(begun.Add(b.credit))
+	waits := time.AfterFunc(b.credit-b.most+grace, func() { b.tell(0, 1) })
 	n, err := b.ReadCloser.Read(p)
+	if !waits.Stop() {
+		b.tell(0, -1)
+	}
 	_ = b.control.SetReadDeadline(time.Time{}) // else it would end a request that is held, too
 	b.credit = min(b.credit-time.Since(begun)+time.Duration(n)*time.Second/bodyPace, b.most)
 	if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -75,9 +75,8 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, listener 
 		return err
 	}
 	connections := conns{most: a.files.conns, logger: logger}
-	server.ConnState = connections.note
+	connections.attend(server)
 	server.RegisterOnShutdown(a.holds.Drain)
-	server.RegisterOnShutdown(connections.close)
 	group.Go(func() error { return a.push(running) })
 	group.Go(func() error { return a.sweep(running) })
 	group.Go(named("tasks", func() error { return a.tasks.Run(running) }))
