@@ -344,6 +344,7 @@ func TestRequestLimits(t *testing.T) {
 		{"GET /" + long + " HTTP/1.1\r\nHost: x\r\n\r\n", "414", `"status":414`},
 		{"POST /oauth/token?" + long + " HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "414", `"error":"invalid_request"`},
 		{"GET /odata?x=" + strings.Repeat("x", 16<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", "401", `"401"`},
+		{"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "404", `"status":404`},
 		{"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", maxHeaderBytes+8192) + "\r\n\r\n", "431", ""},
 		{"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 20000\r\n\r\n" + strings.Repeat("x", 20_000), "413", `"error":"invalid_request"`},
 		{"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n" + announced, "413", `"error":"invalid_request"`},

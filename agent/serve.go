@@ -121,6 +121,8 @@ func newServer(c *config.Config, handler http.Handler, logger *slog.Logger) (*ht
 		Protocols:         new(http.Protocols),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: patience, PingTimeout: patience / 2, WriteByteTimeout: patience},
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		// Else OPTIONS * goes past the front, and waits for its body without end.
+		DisableGeneralOptionsHandler: true,
 	}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetHTTP2(c.TLS != nil)
