@@ -15,17 +15,29 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// inSQL is a step that is written in SQL. It is run as it stands: goose's own reader of SQL clears megabytes for each
-// file, at each start.
-func inSQL(version int64, name string) *goose.Migration {
-	return goose.NewGoMigration(version, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
-		text, err := migrations.ReadFile("migrations/" + name)
+// schemaSteps returns all migrations. Those that are written in SQL are run as they stand: goose's own reader of SQL clears
+// megabytes for each file, at each start.
+func schemaSteps() ([]*goose.Migration, error) {
+	all := []*goose.Migration{addParents}
+	files, err := migrations.ReadDir("migrations")
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		version, err := goose.NumericComponent(file.Name())
 		if err != nil {
-			return err
+			return nil, err
 		}
-		_, err = tx.ExecContext(ctx, string(text))
-		return err
-	}}, nil)
+		text, err := migrations.ReadFile("migrations/" + file.Name())
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, goose.NewGoMigration(version, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, string(text))
+			return err
+		}}, nil))
+	}
+	return all, nil
 }
 
 // versionQuery is asked first because goose takes a version that it cannot read for none.
@@ -55,8 +67,12 @@ func migrate(ctx context.Context, path string) (err error) {
 			err = cerr
 		}
 	}()
+	all, err := schemaSteps()
+	if err != nil {
+		return err
+	}
 	provider, err := goose.NewProvider(goose.DialectSQLite3, db, nil,
-		goose.WithGoMigrations(inSQL(1, "00001_store.sql"), addParents, inSQL(3, "00003_floors.sql")), goose.WithLogger(goose.NopLogger()), goose.WithDisableGlobalRegistry(true))
+		goose.WithGoMigrations(all...), goose.WithLogger(goose.NopLogger()), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return err
 	}
