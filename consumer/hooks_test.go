@@ -324,6 +324,14 @@ func keep(t *testing.T, f *consumer.Feed) (stop func()) {
 	}
 }
 
+// keepFor runs it for so long.
+func keepFor(t *testing.T, f *consumer.Feed, d time.Duration) {
+	t.Helper()
+	stop := keep(t, f)
+	pass(d)
+	stop()
+}
+
 // only returns the one open subscription, after it has checked that its token, and no other, is good here.
 func only(t *testing.T, h *hooks, f *consumer.Feed) *hook {
 	t.Helper()

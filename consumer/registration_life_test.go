@@ -67,9 +67,7 @@ func TestSuspendedUntilResumed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHooks("log-1/all")
 		f := registering(t, h)
-		stop := keep(t, f)
-		pass(time.Minute)
-		stop()
+		keepFor(t, f, time.Minute)
 		h.change(func(s *hook) { s.status, s.message = "suspended", "410 Gone" })
 		h.requests()
 		f = again(f)
@@ -321,9 +319,7 @@ func TestLabelChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHooks("log-1/all")
 		f := registering(t, h)
-		stop := keep(t, f)
-		pass(time.Minute)
-		stop()
+		keepFor(t, f, time.Minute)
 		f = again(f)
 		f.Label = "another"
 		defer keep(t, f)()
@@ -376,9 +372,7 @@ func TestWithdraws(t *testing.T) {
 				h := newHooks("log-1/all")
 				f := registering(t, h)
 				h.fate(c.begun...)
-				stop := keep(t, f)
-				pass(time.Second)
-				stop()
+				keepFor(t, f, time.Second)
 				f = again(f)
 				f.Register.Callback = ""
 				h.fate(c.ended...)
@@ -403,9 +397,7 @@ func TestDeregistered(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHooks("log-1/all")
 			f := registering(t, h)
-			stop := keep(t, f)
-			pass(time.Minute)
-			stop()
+			keepFor(t, f, time.Minute)
 			h.requests()
 			if f.Register.Authority = authority(f); !key {
 				f.Register.Authority.Key = anotherKey
@@ -443,9 +435,7 @@ func TestDeregisteredAfterItsAccessChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHooks("log-1/all")
 		f := registering(t, h)
-		stop := keep(t, f)
-		pass(time.Minute)
-		stop()
+		keepFor(t, f, time.Minute)
 		old, issued := f.Token, 0
 		f.HTTP = &http.Client{Transport: wire(func(r *http.Request) (*http.Response, error) {
 			switch id, secret, _ := r.BasicAuth(); {
@@ -459,7 +449,7 @@ func TestDeregisteredAfterItsAccessChanged(t *testing.T) {
 		})}
 		f = again(f)
 		f.Token, f.ClientID, f.ClientSecret, f.TokenURL = "", "us", "hush", "http://mls.test/oauth/token"
-		stop = keep(t, f)
+		stop := keep(t, f)
 		pass(10 * time.Minute)
 		only(t, h, f)
 		stop()
@@ -604,9 +594,7 @@ func TestRegistrationSurvivesCrashes(t *testing.T) {
 						h := newHooks("log-1/all")
 						f := registering(t, h)
 						if c.before != nil {
-							stop := keep(t, f)
-							pass(time.Minute)
-							stop()
+							keepFor(t, f, time.Minute)
 							f = again(f)
 							c.before(t, h, f)
 						}

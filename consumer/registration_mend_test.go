@@ -27,9 +27,7 @@ func TestProducerCannotReadTheCallback(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHooks("log-1/all")
 				f := registering(t, h)
-				stop := keep(t, f)
-				pass(time.Minute)
-				stop()
+				keepFor(t, f, time.Minute)
 				h.change(func(s *hook) {
 					s.status, s.message, s.unread, s.callback, s.token = "suspended", "it cannot be read", true, "", ""
 				})
@@ -73,9 +71,7 @@ func TestProducerHasOldTerms(t *testing.T) {
 				h := newHooks("log-1/all")
 				h.src.put("Property", "a", property("a", 1))
 				f := registering(t, h)
-				stop := keep(t, f)
-				pass(time.Minute)
-				stop()
+				keepFor(t, f, time.Minute)
 				old := only(t, h, f)
 				f = again(f)
 				f.Register.Callback = "https://moved.test/webhooks/mls"
@@ -177,11 +173,9 @@ func TestCancelsWhatIsRestored(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := newHooks("log-1/all")
 					f := registering(t, h)
-					stop := keep(t, f)
-					pass(time.Minute)
-					stop()
+					keepFor(t, f, time.Minute)
 					f = end(t, f)
-					stop = keep(t, f)
+					stop := keep(t, f)
 					pass(15 * time.Minute)
 					h.mu.Lock()
 					h.subs = h.subs[:1]

@@ -47,9 +47,7 @@ func TestTokenUnderWayIsUnreadable(t *testing.T) {
 		h := newHooks("log-1/all")
 		f := registering(t, h)
 		h.fate(slices.Repeat([]fate{unsent}, 100)...)
-		stop := keep(t, f)
-		pass(time.Second)
-		stop()
+		keepFor(t, f, time.Second)
 		h.mu.Lock()
 		h.fates = nil
 		h.mu.Unlock()
@@ -75,9 +73,7 @@ func TestTermsChangeBehindAProxy(t *testing.T) {
 		h := newHooks("log-1/all")
 		f := registering(t, h)
 		f.Register.Batch = 100
-		stop := keep(t, f)
-		pass(time.Minute)
-		stop()
+		keepFor(t, f, time.Minute)
 		if s := only(t, h, f); s.batch != 100. {
 			t.Errorf("%+v", s)
 		}

@@ -62,9 +62,7 @@ func TestRegisters(t *testing.T) {
 			if r := status(t, f).Registration; r == nil || r.UUID != s.uuid || r.State != consumer.Registered || !r.Looked.IsZero() {
 				t.Errorf("before it runs: %+v", r)
 			}
-			stop := keep(t, f)
-			pass(time.Hour)
-			stop()
+			keepFor(t, f, time.Hour)
 		}
 		only(t, h, f)
 		asked := h.requests()
@@ -137,9 +135,7 @@ func TestRefusedAfterALostAnswer(t *testing.T) {
 			f := registering(t, h)
 			if lost == 0 {
 				h.fate(slices.Repeat([]fate{unheard}, 100)...)
-				stop := keep(t, f)
-				pass(time.Second)
-				stop()
+				keepFor(t, f, time.Second)
 				f = again(f)
 				h.mu.Lock()
 				h.fates = nil
@@ -270,9 +266,7 @@ func TestTokenIsRenewed(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHooks("log-1/all")
 				f := registering(t, h)
-				stop := keep(t, f)
-				pass(time.Minute)
-				stop()
+				keepFor(t, f, time.Minute)
 				pass(59 * day)
 				f = again(f)
 				h.of = http.MethodPatch
